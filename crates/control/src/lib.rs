@@ -1,0 +1,22 @@
+//! The judgement of the loop: monitors, the release gate, and what follows from them. Pure: no input or output, no
+//! clock, no randomness. What happened is handed in, what to do is handed back.
+//!
+//! The way of a decision: [`MonitorSet`] and [`Trial`] see rows → [`assess`] names what was found → [`decide`] plans →
+//! [`lint`] refuses what must not be → [`apply`] gives the next routing.
+
+mod apply;
+mod decide;
+mod drift;
+mod gate;
+mod loss;
+mod monitors;
+pub mod sequential;
+#[cfg(test)]
+mod testing;
+
+pub use apply::{ApplyError, apply};
+pub use decide::{Jobs, Refusal, World, assess, decide, lint};
+pub use drift::{FeatureSummary, InputMonitor};
+pub use gate::{Evidence, Trial, Verdict, judge};
+pub use loss::{CalibrationMonitor, CalibrationSummary, LossMonitor, LossSummary};
+pub use monitors::{MonitorSet, MonitorSummary};

@@ -1,0 +1,113 @@
+//! All monitors of one live version, under one budget of false alarms.
+
+use crate::drift::{FeatureSummary, InputMonitor};
+use crate::loss::{CalibrationMonitor, CalibrationSummary, LossMonitor, LossSummary};
+use serde::Serialize;
+use std::collections::BTreeMap;
+use vocabulary::profile::{Reference, bounded_loss};
+use vocabulary::{Finding, FindingKind, ModelSpec, Task, Timestamp};
+
+/// Of the chance of a false alarm, half is for the inputs and a quarter each for loss and calibration.
+const INPUTS_PART: f64 = 0.5;
+const LOSS_PART: f64 = 0.25;
+const CALIBRATION_PART: f64 = 0.25;
+
+#[derive(Clone, Debug)]
+pub struct MonitorSet {
+    model: String,
+    since: Timestamp,
+    task: Task,
+    scale: f64,
+    inputs: InputMonitor,
+    /// None where the version has no reference loss.
+    loss: Option<LossMonitor>,
+    calibration: CalibrationMonitor,
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct MonitorSummary {
+    pub features: Vec<FeatureSummary>,
+    pub loss: Option<LossSummary>,
+    pub calibration: CalibrationSummary,
+}
+
+impl MonitorSet {
+    /// Monitors of a version that went live at `since`.
+    pub fn new(reference: &Reference, spec: &ModelSpec, since: Timestamp) -> Self {
+        let monitors = &spec.monitors;
+        let budget = monitors.false_alarms;
+        let loss = |loss| LossMonitor::new(loss, monitors.loss_tolerance, budget * LOSS_PART);
+        MonitorSet {
+            model: spec.name.clone(),
+            since,
+            task: spec.task,
+            scale: reference.loss.map_or(1.0, |loss| loss.scale),
+            inputs: InputMonitor::new(reference, monitors.drift_tolerance, budget * INPUTS_PART, since),
+            loss: reference.loss.as_ref().map(loss),
+            calibration: CalibrationMonitor::new(monitors.calibration_tolerance, budget * CALIBRATION_PART),
+        }
+    }
+
+    pub fn since(&self) -> Timestamp {
+        self.since
+    }
+
+    /// One answered row; `bins` are in the order of the reference's features.
+    pub fn observe_inputs(&mut self, at: Timestamp, bins: &[u16]) {
+        self.inputs.observe(at, bins);
+    }
+
+    /// One outcome, in order of when it became known.
+    pub fn observe_outcome(&mut self, known_at: Timestamp, predicted: f64, outcome: f64) {
+        let binary = self.task == Task::Binary;
+        let gap = if binary { outcome - predicted } else { (outcome - predicted) / self.scale };
+        self.calibration.observe(known_at, gap);
+        if let Some(loss) = &mut self.loss {
+            loss.observe(known_at, bounded_loss(binary, self.scale, predicted, outcome));
+        }
+    }
+
+    /// Everything that is certain at `now`.
+    pub fn findings(&mut self, now: Timestamp) -> Vec<Finding> {
+        self.inputs.look(now);
+        let mut found = self.inputs.findings(&self.model);
+        if let Some(loss) = self.loss.as_ref().map(LossMonitor::summary)
+            && let (Some(at), Some(mean)) = (loss.certified, loss.mean)
+        {
+            let message = format!("the loss is {mean:.4} where {:.4} was measured before release", loss.reference);
+            let evidence = [("mean", mean), ("reference", loss.reference), ("limit", loss.limit), ("e_value", loss.e_value)];
+            found.push(self.finding(FindingKind::LossHigh, at, message, &evidence));
+        }
+        let calibration = self.calibration.summary();
+        if let (Some(at), Some(gap)) = (calibration.certified, calibration.gap) {
+            let way = if gap > 0.0 { "low" } else { "high" };
+            let message = format!("predictions are too {way} by {:.3} on average [{:.3}, {:.3}]", gap.abs(), calibration.low, calibration.high);
+            let evidence =
+                [("gap", gap), ("low", calibration.low), ("high", calibration.high), ("tolerance", calibration.tolerance)];
+            found.push(self.finding(FindingKind::Miscalibrated, at, message, &evidence));
+        }
+        found
+    }
+
+    fn finding(&self, kind: FindingKind, at: Timestamp, message: String, evidence: &[(&str, f64)]) -> Finding {
+        let evidence: BTreeMap<String, f64> = evidence.iter().map(|(name, value)| ((*name).to_owned(), *value)).collect();
+        Finding {
+            id: format!("{}/{}/{}", self.model, kind.name(), self.since),
+            model: self.model.clone(),
+            kind,
+            subject: None,
+            at,
+            since: self.since,
+            message,
+            evidence,
+        }
+    }
+
+    pub fn summary(&self) -> MonitorSummary {
+        MonitorSummary {
+            features: self.inputs.summary(),
+            loss: self.loss.as_ref().map(LossMonitor::summary),
+            calibration: self.calibration.summary(),
+        }
+    }
+}

@@ -1,0 +1,29 @@
+//! From raw columns to model inputs: the contract's enforcement and the compiled pipeline, the only code that makes
+//! features, in training, batch scoring and serving alike. Knows no network, no disk and no clock.
+//!
+//! The way of a batch: [`canonical`] (types) → [`Enforcer`] (nulls, ranges, categories) → [`Pipeline::transform`]
+//! (inputs). The way of a request: [`RowReader`] (JSON, strictly typed) → the same [`Enforcer`] → the same transform.
+
+mod canonical;
+mod columns;
+mod enforce;
+mod error;
+mod hash;
+mod infer;
+pub mod parity;
+mod pipeline;
+pub mod profile;
+mod rows;
+mod statistics;
+mod target;
+#[cfg(test)]
+mod testing;
+mod units;
+
+pub use canonical::{canonical, canonical_columns, canonical_schema};
+pub use enforce::{Action, Enforced, Enforcer, Rejected, ViolationKind, Violations};
+pub use error::{FeatureError, RowProblem};
+pub use infer::{InferHints, infer_contract};
+pub use pipeline::{CollisionReport, Fitted, Pipeline, Recipe};
+pub use rows::{RowReader, row_to_json, rows_from_json};
+pub use target::target_values;

@@ -1,0 +1,199 @@
+//! The compiled pipeline: fitted once from the declaration and the data's statistics, identified by its digest, and
+//! from then on a pure function of a row.
+//!
+//! Guarantees: the same row gives the same bits in a batch of any length; NaN is always `f32::NAN` and zero is always
+//! positive; every sum has a fixed order; nothing at transform time calls a function whose last bit may differ between
+//! platforms (logarithms are taken at fit and stored).
+
+mod collisions;
+mod fit;
+mod means;
+mod plan;
+mod step;
+#[cfg(test)]
+mod tests;
+mod training;
+mod transform;
+
+pub use collisions::CollisionReport;
+
+use crate::FeatureError;
+use arrow::record_batch::RecordBatch;
+use serde::{Deserialize, Serialize};
+use step::{Program, Step};
+use vocabulary::contract::{ColumnKind, Contract};
+use vocabulary::inputs::{Inputs, Layout};
+use vocabulary::{Digest, ModelSpec};
+
+/// Version of the pipeline's form on disk.
+pub const PIPELINE_FORMAT: u32 = 1;
+
+/// Which kind of learner the inputs are for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Recipe {
+    /// Dense columns: numbers as they are, codes of small category sets, target means of large ones.
+    Trees,
+    /// Standardised dense columns and hashed slots.
+    Linear,
+}
+
+/// A fitted pipeline and what was noticed on the way.
+#[derive(Clone, Debug)]
+pub struct Fitted {
+    pub pipeline: Pipeline,
+    /// Sentences for a person: columns that were left out, and why.
+    pub notes: Vec<String>,
+}
+
+/// From canonical columns to [`Inputs`]. Serialises to JSON and back without loss.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(try_from = "Stored", into = "Stored")]
+pub struct Pipeline {
+    stored: Stored,
+    names: Vec<String>,
+    digest: Digest,
+    program: Program,
+}
+
+/// What lands on disk.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Stored {
+    format: u32,
+    recipe: Recipe,
+    /// Seed of the slots' hash.
+    seed: u64,
+    columns: Vec<InputColumn>,
+    steps: Vec<Step>,
+    layout: Layout,
+    order: TrainingOrder,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct InputColumn {
+    name: String,
+    #[serde(rename = "type")]
+    kind: ColumnKind,
+}
+
+/// The columns that say which targets were known when; used by [`Pipeline::transform_training`] alone.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct TrainingOrder {
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    time: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    outcome_at: Option<String>,
+}
+
+impl PartialEq for Pipeline {
+    fn eq(&self, other: &Pipeline) -> bool {
+        self.digest == other.digest
+    }
+}
+
+impl Pipeline {
+    /// Compiles the declaration and takes statistics from `fit_rows` of `batch` (canonical; see [`crate::canonical`]).
+    /// `target` has one value for each row of `batch`; rows whose target is NaN give no target statistics.
+    pub fn fit(
+        spec: &ModelSpec,
+        contract: &Contract,
+        recipe: Recipe,
+        batch: &RecordBatch,
+        fit_rows: &[u32],
+        target: &[f64],
+        seed: u64,
+    ) -> Result<Fitted, FeatureError> {
+        fit::fit(spec, contract, recipe, &fit::FitData { batch, rows: fit_rows, target }, seed)
+    }
+
+    /// Names and kinds of what [`Pipeline::transform`] gives.
+    pub fn layout(&self) -> &Layout {
+        &self.stored.layout
+    }
+
+    pub fn recipe(&self) -> Recipe {
+        self.stored.recipe
+    }
+
+    /// The columns that a batch must have, canonically typed; more do no harm. In the contract's order.
+    pub fn input_columns(&self) -> &[String] {
+        &self.names
+    }
+
+    /// The input columns with their types.
+    pub fn input_kinds(&self) -> impl Iterator<Item = (&str, ColumnKind)> {
+        self.stored.columns.iter().map(|column| (column.name.as_str(), column.kind))
+    }
+
+    /// BLAKE3 of [`Pipeline::to_json`].
+    pub fn digest(&self) -> Digest {
+        self.digest
+    }
+
+    /// The canonical form: the same pipeline always gives the same bytes.
+    pub fn to_json(&self) -> Vec<u8> {
+        self.stored.to_json()
+    }
+
+    pub fn from_json(bytes: &[u8]) -> Result<Pipeline, FeatureError> {
+        serde_json::from_slice(bytes).map_err(|error| FeatureError::Pipeline(error.to_string()))
+    }
+
+    /// The inputs of each row. Rows do not see each other: a batch of n gives the bits of n batches of one.
+    pub fn transform(&self, batch: &RecordBatch) -> Result<Inputs, FeatureError> {
+        let columns = self.program.columns(batch, &self.stored.columns)?;
+        Ok(self.program.run(&columns, batch.num_rows()))
+    }
+
+    /// The inputs of rows that are learned from. Differs from [`Pipeline::transform`] in the target means alone: that
+    /// of a row rests only on targets of other rows that were known before it. With a time column, those are the rows
+    /// whose outcome (`outcome_at`, or else the row's own time) came strictly before the row's time; without one, the
+    /// rows before it in a permutation that `seed` chooses. The batch must have the time column, and `outcome_at`.
+    /// (Prokhorenkova et al., "CatBoost: unbiased boosting with categorical features", 2018, section 3.2.)
+    ///
+    /// `target` has one value for each row of `batch`, which should hold the rows that the pipeline was fitted on.
+    pub fn transform_training(&self, batch: &RecordBatch, target: &[f64], seed: u64) -> Result<Inputs, FeatureError> {
+        let columns = self.program.columns(batch, &self.stored.columns)?;
+        let mut inputs = self.program.run(&columns, batch.num_rows());
+        training::replace_means(&self.program, &self.stored.order, &columns, batch, target, seed, &mut inputs)?;
+        Ok(inputs)
+    }
+
+    /// How often different values share a slot, over the values of `batch`.
+    pub fn collisions(&self, batch: &RecordBatch) -> Result<CollisionReport, FeatureError> {
+        let columns = self.program.columns(batch, &self.stored.columns)?;
+        Ok(collisions::report(&self.program, &self.stored.layout, &columns, batch.num_rows()))
+    }
+}
+
+impl Stored {
+    fn to_json(&self) -> Vec<u8> {
+        serde_json::to_vec(self).expect("a pipeline holds finite numbers and string keys only")
+    }
+}
+
+impl TryFrom<Stored> for Pipeline {
+    type Error = String;
+
+    fn try_from(stored: Stored) -> Result<Pipeline, String> {
+        if stored.format != PIPELINE_FORMAT {
+            return Err(format!(
+                "format {} is not known here, only {PIPELINE_FORMAT}; use the program that wrote it, or train again",
+                stored.format
+            ));
+        }
+        let program = Program::build(&stored)?;
+        let names = stored.columns.iter().map(|column| column.name.clone()).collect();
+        let digest = Digest::of(&stored.to_json());
+        Ok(Pipeline { stored, names, digest, program })
+    }
+}
+
+impl From<Pipeline> for Stored {
+    fn from(pipeline: Pipeline) -> Stored {
+        pipeline.stored
+    }
+}

@@ -1,0 +1,230 @@
+//! From the declaration to a list of steps, before any statistics: which columns are used, and as what.
+
+use super::Recipe;
+use super::step::NumberSource;
+use crate::FeatureError;
+use chrono_tz::{TZ_VARIANTS, Tz};
+use std::collections::HashSet;
+use vocabulary::contract::{ColumnKind, Contract};
+use vocabulary::model::{ModelSpec, TimePart};
+use vocabulary::suggest;
+
+/// What an instant gives when nothing is declared. The day of the year is left out: a model that has seen less than a
+/// year takes it for a trend.
+const DEFAULT_PARTS: [TimePart; 2] = [TimePart::Hour, TimePart::Weekday];
+
+/// A step without its statistics.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) enum Planned {
+    Number(NumberSource),
+    /// One category of one or several columns: a slot.
+    Slot(Vec<String>),
+    /// A string column for trees. The number of its categories decides between codes and means, unless the declaration
+    /// does.
+    Category {
+        column: String,
+        means: Option<bool>,
+    },
+    Means(Vec<String>),
+    Parts {
+        column: String,
+        zone: String,
+        parts: Vec<TimePart>,
+    },
+}
+
+pub(super) struct Plan {
+    pub(super) steps: Vec<Planned>,
+    pub(super) notes: Vec<String>,
+}
+
+struct Planner<'a> {
+    spec: &'a ModelSpec,
+    contract: &'a Contract,
+    plan: Plan,
+}
+
+pub(super) fn plan(spec: &ModelSpec, contract: &Contract, recipe: Recipe) -> Result<Plan, FeatureError> {
+    let plan = Plan { steps: Vec::new(), notes: Vec::new() };
+    let mut planner = Planner { spec, contract, plan };
+    let means = planner.target_means()?;
+    planner.columns(recipe, &means)?;
+    planner.times()?;
+    planner.differences()?;
+    planner.crosses(recipe, means)?;
+    let Planner { mut plan, .. } = planner;
+    let mut seen: Vec<Planned> = Vec::new();
+    plan.steps.retain(|step| {
+        let new = !seen.contains(step);
+        if new {
+            seen.push(step.clone());
+        }
+        new
+    });
+    match plan.steps.is_empty() {
+        true => Err(declaration(spec, "no column is left to learn from; check features.columns and features.exclude")),
+        false => Ok(plan),
+    }
+}
+
+fn declaration(spec: &ModelSpec, what: impl std::fmt::Display) -> FeatureError {
+    FeatureError::Declaration(format!("model \"{}\": {what}", spec.name))
+}
+
+impl Planner<'_> {
+    /// The columns taken for themselves, in the contract's order.
+    fn columns(&mut self, recipe: Recipe, means: &[Vec<String>]) -> Result<(), FeatureError> {
+        let features = &self.spec.features;
+        for name in &features.columns {
+            self.kind("features.columns", name)?;
+        }
+        let listed: HashSet<&str> = features.columns.iter().map(String::as_str).collect();
+        let reserved: HashSet<&str> = self.spec.reserved_columns().chain(self.contract.key.as_deref()).collect();
+        for column in &self.contract.columns {
+            let name = column.name.as_str();
+            let wanted = if listed.is_empty() { !reserved.contains(name) } else { listed.contains(name) };
+            if !wanted || features.exclude.contains(&column.name) {
+                continue;
+            }
+            let step = match (column.kind, recipe) {
+                (ColumnKind::Timestamp, _) => continue,
+                (ColumnKind::Int | ColumnKind::Float, _) | (ColumnKind::Bool, Recipe::Trees) => {
+                    Planned::Number(NumberSource::Column(name.to_owned()))
+                }
+                (ColumnKind::Bool | ColumnKind::String, Recipe::Linear) => Planned::Slot(vec![name.to_owned()]),
+                (ColumnKind::String, Recipe::Trees) => {
+                    let named = means.iter().any(|columns| *columns == [name]);
+                    let means = (!features.target_mean.is_empty()).then_some(named);
+                    Planned::Category { column: name.to_owned(), means }
+                }
+            };
+            self.plan.steps.push(step);
+        }
+        Ok(())
+    }
+
+    /// Parts of instants: those declared, or else hour and weekday in UTC of the time column and of each timestamp
+    /// column in use.
+    fn times(&mut self) -> Result<(), FeatureError> {
+        let features = &self.spec.features;
+        for declared in &features.time_parts {
+            let role = "features.time_parts";
+            self.expect(role, &declared.column, &[ColumnKind::Timestamp])?;
+            if declared.zone.parse::<Tz>().is_err() {
+                let hint = suggest::hint(&declared.zone, TZ_VARIANTS.iter().map(|zone| zone.name()));
+                let zone = &declared.zone;
+                let what = format!("{role}: \"{zone}\" is not in the time-zone database{hint}");
+                return Err(declaration(self.spec, what));
+            }
+            let (column, zone, parts) = (declared.column.clone(), declared.zone.clone(), declared.parts.clone());
+            self.plan.steps.push(Planned::Parts { column, zone, parts });
+        }
+        for column in &self.contract.columns {
+            let name = &column.name;
+            let own_time = self.spec.time.as_ref() == Some(name);
+            let reserved = self.spec.reserved_columns().chain(self.contract.key.as_deref()).any(|r| r == name);
+            let listed = features.columns.contains(name);
+            let wanted = own_time || listed || (features.columns.is_empty() && !reserved);
+            if column.kind != ColumnKind::Timestamp || !wanted || features.exclude.contains(name) {
+                continue;
+            }
+            if features.time_parts.is_empty() {
+                let (column, zone, parts) = (name.clone(), "UTC".to_owned(), DEFAULT_PARTS.to_vec());
+                self.plan.steps.push(Planned::Parts { column, zone, parts });
+            } else if !own_time && !features.time_parts.iter().any(|declared| declared.column == *name) {
+                let note = format!("column \"{name}\" is an instant without features.time_parts; it is left out");
+                self.plan.notes.push(note);
+            }
+        }
+        Ok(())
+    }
+
+    fn differences(&mut self) -> Result<(), FeatureError> {
+        for difference in &self.spec.features.difference {
+            for name in [&difference.later, &difference.earlier] {
+                self.expect("features.difference", name, &[ColumnKind::Timestamp])?;
+            }
+            let (later, earlier) = (difference.later.clone(), difference.earlier.clone());
+            self.plan.steps.push(Planned::Number(NumberSource::Difference { later, earlier }));
+        }
+        Ok(())
+    }
+
+    fn crosses(&mut self, recipe: Recipe, means: Vec<Vec<String>>) -> Result<(), FeatureError> {
+        let categories = [ColumnKind::String, ColumnKind::Int, ColumnKind::Bool];
+        let crosses = self.spec.features.cross.clone();
+        for cross in &crosses {
+            if cross.len() < 2 {
+                let what = format!("features.cross {cross:?} needs two columns at least");
+                return Err(declaration(self.spec, what));
+            }
+            for name in cross {
+                self.expect("features.cross", name, &categories)?;
+            }
+        }
+        match recipe {
+            Recipe::Linear => self.plan.steps.extend(crosses.into_iter().map(Planned::Slot)),
+            Recipe::Trees => {
+                // A single string column among the means was planned with the columns, if it is used at all.
+                let planned = |columns: &[String]| {
+                    self.plan.steps.iter().any(|step| match step {
+                        Planned::Category { column, .. } => columns == std::slice::from_ref(column),
+                        _ => false,
+                    })
+                };
+                let rest: Vec<_> = crosses.into_iter().chain(means).filter(|columns| !planned(columns)).collect();
+                self.plan.steps.extend(rest.into_iter().map(Planned::Means));
+            }
+        }
+        Ok(())
+    }
+
+    /// The columns of each entry of `features.target_mean`.
+    fn target_means(&self) -> Result<Vec<Vec<String>>, FeatureError> {
+        let role = "features.target_mean";
+        let categories = [ColumnKind::String, ColumnKind::Int, ColumnKind::Bool];
+        let split = |entry: &String| {
+            let columns: Vec<String> = match self.contract.column(entry) {
+                Some(_) => vec![entry.clone()],
+                None => entry.split('*').map(|name| name.trim().to_owned()).collect(),
+            };
+            columns.iter().try_for_each(|name| self.expect(role, name, &categories).map(|_| ()))?;
+            Ok(columns)
+        };
+        self.spec.features.target_mean.iter().map(split).collect()
+    }
+
+    /// The kind of a column that may be an input.
+    fn kind(&self, role: &str, name: &str) -> Result<ColumnKind, FeatureError> {
+        let spec = self.spec;
+        let Some(column) = self.contract.column(name) else {
+            let hint = suggest::hint(name, self.contract.column_names());
+            let contract = &self.contract.name;
+            let what = format!("{role} names column \"{name}\", which contract \"{contract}\" does not declare{hint}");
+            return Err(declaration(spec, what));
+        };
+        let never = [Some(&spec.target), spec.outcome_at.as_ref(), spec.key.as_ref()];
+        if never.into_iter().flatten().any(|reserved| reserved == name) {
+            let what = format!(
+                "{role} names column \"{name}\", which is the target, the key or outcome_at; these are never inputs"
+            );
+            return Err(declaration(spec, what));
+        }
+        if spec.features.exclude.iter().any(|excluded| excluded == name) {
+            let what = format!("{role} names column \"{name}\", which features.exclude rules out; take it out of one");
+            return Err(declaration(spec, what));
+        }
+        Ok(column.kind)
+    }
+
+    fn expect(&self, role: &str, name: &str, kinds: &[ColumnKind]) -> Result<ColumnKind, FeatureError> {
+        let kind = self.kind(role, name)?;
+        if kinds.contains(&kind) {
+            return Ok(kind);
+        }
+        let names: Vec<&str> = kinds.iter().map(|kind| kind.name()).collect();
+        let what =
+            format!("{role} names column \"{name}\" of type {}; {} is expected", kind.name(), names.join(" or "));
+        Err(declaration(self.spec, what))
+    }
+}

@@ -1,0 +1,71 @@
+//! A version as it is used: its bundle opened, checked and ready to answer.
+
+use anyhow::{Context, Result};
+use arrow::array::RecordBatch;
+use features::{Enforcer, Pipeline, RowReader};
+use inference::{Bundle, Manifest, Predictor, section};
+use std::sync::Arc;
+use storage::catalog::Version;
+use vocabulary::profile::Reference;
+use vocabulary::{Contract, Digest, ModelSpec};
+
+use crate::project::Project;
+
+/// A version, opened.
+pub struct Artifact {
+    pub number: u32,
+    pub digest: Digest,
+    pub manifest: Manifest,
+    pub spec: ModelSpec,
+    pub contract: Contract,
+    pub pipeline: Pipeline,
+    pub predictor: Predictor,
+    pub reference: Reference,
+    pub enforcer: Enforcer,
+    pub reader: RowReader,
+    /// The columns that a row may or must bring: the pipeline's, and time and key.
+    pub columns: Vec<String>,
+}
+
+impl Artifact {
+    /// Opens a bundle; every byte is checked against the digest first.
+    pub fn open(number: u32, bytes: &[u8]) -> Result<Artifact> {
+        let bundle = Bundle::decode(bytes)?;
+        let manifest: Manifest = bundle.json(section::MANIFEST)?;
+        let spec: ModelSpec = bundle.json(section::SPEC)?;
+        let contract: Contract = bundle.json(section::CONTRACT)?;
+        let pipeline: Pipeline = bundle.json(section::PIPELINE)?;
+        let reference: Reference = bundle.json(section::REFERENCE)?;
+        let predictor = Predictor::load(&bundle)?;
+        let columns = request_columns(&spec, pipeline.input_columns());
+        let enforcer = Enforcer::new(&contract, &columns)?;
+        let reader = RowReader::new(&contract, &columns);
+        let digest = bundle.digest();
+        Ok(Artifact { number, digest, manifest, spec, contract, pipeline, predictor, reference, enforcer, reader, columns })
+    }
+
+    pub fn load(project: &Project, version: &Version) -> Result<Arc<Artifact>> {
+        let bytes = project.blobs().get(&version.digest)?;
+        let opened = Artifact::open(version.number, &bytes).with_context(|| format!("{} can't be used", version.name()))?;
+        Ok(Arc::new(opened))
+    }
+
+    /// One answer a row: a probability, or the quantity.
+    pub fn answer(&self, batch: &RecordBatch) -> Result<Vec<f64>> {
+        let inputs = self.pipeline.transform(batch)?;
+        let mut out = Vec::with_capacity(inputs.rows);
+        self.predictor.predict(&inputs, &mut out)?;
+        Ok(out)
+    }
+}
+
+/// Input columns, then time and key where the model declares them.
+pub fn request_columns(spec: &ModelSpec, inputs: &[String]) -> Vec<String> {
+    let mut columns = inputs.to_vec();
+    for column in [&spec.time, &spec.key].into_iter().flatten() {
+        if !columns.contains(column) {
+            columns.push(column.clone());
+        }
+    }
+    columns
+}

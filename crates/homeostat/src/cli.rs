@@ -1,0 +1,245 @@
+//! What a person types.
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+use std::path::PathBuf;
+
+/// Keeps predictive models inside their objectives while traffic, data and the world drift.
+#[derive(Parser, Debug)]
+#[command(name = "homeostat", version, max_term_width = 110)]
+pub struct Cli {
+    #[command(flatten)]
+    pub global: Global,
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+#[derive(Args, Debug, Clone)]
+pub struct Global {
+    /// Print one JSON document to standard output; everything else goes to standard error.
+    #[arg(long, global = true)]
+    pub json: bool,
+    /// The project's folder; by default the current one or the nearest above it that holds homeostat.toml.
+    #[arg(long, global = true, value_name = "DIR", default_value = ".")]
+    pub project: PathBuf,
+}
+
+#[derive(Clone, Copy, Debug, ValueEnum, PartialEq, Eq)]
+pub enum Task {
+    Binary,
+    Regression,
+}
+
+#[derive(Clone, Copy, Debug, ValueEnum, PartialEq, Eq)]
+pub enum Learner {
+    Linear,
+    Trees,
+    Auto,
+}
+
+#[derive(Subcommand, Debug)]
+pub enum Command {
+    /// The main job on the bundled flights data: learn, serve, watch, retrain, prove, promote; live in the browser
+    Quickstart(Quickstart),
+    /// A project from a data file: inferred contract and a model file, ready to train
+    Init(Init),
+    /// Files, contract and data are valid; with --parity, the pipeline gives the same bits for a batch and row by row
+    Check(Check),
+    /// Trains, evaluates and registers a version with its lineage
+    Train(Train),
+    /// Metrics of a version on a data file, with confidence intervals, per slice
+    Evaluate(Evaluate),
+    /// Batch scoring
+    Predict(Predict),
+    /// What versions there are
+    Versions {
+        /// Only this model's
+        model: Option<String>,
+    },
+    /// Everything about one version
+    Show {
+        /// model@7, model@live, or a digest
+        version: String,
+    },
+    /// Paired difference of two versions on the same rows
+    Compare(Compare),
+    /// Data plane, control loop and dashboard
+    Serve(Serve),
+    /// Gives a version traffic: in shadow (the default), as a canary, or at once
+    Release(Release),
+    /// Returns to the version before, or to a named one
+    Rollback {
+        model: String,
+        /// The version to return to, such as model@3; by default the fallback
+        #[arg(long)]
+        to: Option<String>,
+    },
+    /// Stops retraining of a model
+    Freeze { model: String },
+    /// Allows retraining of a model again
+    Thaw { model: String },
+    /// The same answer again from the log, or where it differs
+    Replay {
+        /// Prediction ids
+        #[arg(value_name = "PREDICTION_ID", required_unless_present = "sample")]
+        ids: Vec<String>,
+        /// Replay this many predictions chosen at random from the log
+        #[arg(long, value_name = "N", conflicts_with = "ids")]
+        sample: Option<usize>,
+        /// Seed of the choice
+        #[arg(long, default_value_t = 1)]
+        seed: u64,
+    },
+    /// What is going on
+    Status { model: Option<String> },
+    /// What the monitors found
+    Findings,
+    /// Where a version came from
+    Lineage { version: String },
+    /// The audit log; `audit verify` checks its chain
+    Audit {
+        #[command(subcommand)]
+        action: Option<AuditAction>,
+    },
+    /// Runs a job that the server started; not for people
+    #[command(hide = true)]
+    Job { id: String },
+}
+
+#[derive(Subcommand, Debug)]
+pub enum AuditAction {
+    /// Recomputes the chain and names the first entry that does not fit
+    Verify,
+}
+
+#[derive(Args, Debug)]
+pub struct Quickstart {
+    /// Where the project is laid out; a run that was cut off there goes on
+    #[arg(long, default_value = "homeostat-quickstart")]
+    pub dir: PathBuf,
+    #[arg(long, default_value_t = 8080)]
+    pub port: u16,
+    /// Seconds of event time a second; as fast as the machine can when left out
+    #[arg(long, value_name = "N")]
+    pub speed: Option<f64>,
+    /// End when the last flight has landed, instead of serving on
+    #[arg(long)]
+    pub exit_when_done: bool,
+    /// Seed of everything random
+    #[arg(long, default_value_t = 1)]
+    pub seed: u64,
+    /// Threads of training; the result is the same for any number
+    #[arg(long, default_value_t = 0)]
+    pub threads: usize,
+    /// Replay only up to this instant
+    #[arg(long, value_name = "TIME")]
+    pub until: Option<String>,
+    /// Begin anew, whatever --dir holds from before
+    #[arg(long)]
+    pub fresh: bool,
+}
+
+#[derive(Args, Debug)]
+pub struct Init {
+    /// The folder to make
+    pub dir: PathBuf,
+    /// A Parquet or CSV file
+    #[arg(long)]
+    pub data: PathBuf,
+    /// The column to predict
+    #[arg(long)]
+    pub target: String,
+    /// The column that says when an event happened
+    #[arg(long)]
+    pub time: Option<String>,
+    /// The column that identifies an event
+    #[arg(long)]
+    pub key: Option<String>,
+    /// By default what the target's values suggest
+    #[arg(long)]
+    pub task: Option<Task>,
+    /// The model's name; by default the target's
+    #[arg(long)]
+    pub name: Option<String>,
+}
+
+#[derive(Args, Debug)]
+pub struct Check {
+    /// Transform the model's whole data set as one batch and row by row, and count the differing bits
+    #[arg(long)]
+    pub parity: bool,
+    /// Only this model
+    pub model: Option<String>,
+}
+
+#[derive(Args, Debug)]
+pub struct Train {
+    /// The model; not needed where the project has one
+    pub model: Option<String>,
+    #[arg(long)]
+    pub learner: Option<Learner>,
+    #[arg(long, default_value_t = 1)]
+    pub seed: u64,
+    /// Threads; the result is the same for any number
+    #[arg(long, default_value_t = 0)]
+    pub threads: usize,
+    /// Learn from events at or after this instant
+    #[arg(long, value_name = "TIME")]
+    pub from: Option<String>,
+    /// Learn from what was known before this instant
+    #[arg(long, value_name = "TIME")]
+    pub to: Option<String>,
+}
+
+#[derive(Args, Debug)]
+pub struct Evaluate {
+    /// model@7, model@live, or a digest
+    pub version: String,
+    #[arg(long)]
+    pub data: PathBuf,
+    /// Columns whose values make slices
+    #[arg(long, value_delimiter = ',', value_name = "COL,…")]
+    pub slices: Vec<String>,
+}
+
+#[derive(Args, Debug)]
+pub struct Compare {
+    pub a: String,
+    pub b: String,
+    /// The rows; by default the model's own data, its newest part
+    #[arg(long)]
+    pub data: Option<PathBuf>,
+}
+
+#[derive(Args, Debug)]
+pub struct Predict {
+    pub model: String,
+    #[arg(long)]
+    pub data: PathBuf,
+    /// A .parquet or .csv file
+    #[arg(long)]
+    pub out: PathBuf,
+}
+
+#[derive(Args, Debug)]
+pub struct Serve {
+    /// End when the process that started this one ends
+    #[arg(long, hide = true)]
+    pub with_parent: bool,
+    /// 0 takes any free port
+    #[arg(long)]
+    pub port: Option<u16>,
+}
+
+#[derive(Args, Debug)]
+pub struct Release {
+    pub version: String,
+    /// Score real requests off the hot path (the default)
+    #[arg(long, conflicts_with_all = ["canary", "now"])]
+    pub shadow: bool,
+    /// Answer this share of requests
+    #[arg(long, value_name = "SHARE", conflicts_with = "now")]
+    pub canary: Option<String>,
+    /// Answer all requests
+    #[arg(long)]
+    pub now: bool,
+}

@@ -1,0 +1,127 @@
+//! `train`, and the child process that runs a server's training jobs.
+
+use crate::cli::{Learner, Train};
+use crate::project::Project;
+use crate::training::{self, Order};
+use crate::{clock, output};
+use anyhow::{Context, Result};
+use learning::Progress;
+use serde_json::{Value, json};
+use std::io::Write;
+use std::sync::Mutex;
+use storage::catalog::Version;
+use vocabulary::Timestamp;
+use vocabulary::model::LearnerKind;
+
+impl From<Learner> for LearnerKind {
+    fn from(learner: Learner) -> Self {
+        match learner {
+            Learner::Linear => LearnerKind::Linear,
+            Learner::Trees => LearnerKind::Trees,
+            Learner::Auto => LearnerKind::Auto,
+        }
+    }
+}
+
+pub fn instant(text: &Option<String>) -> Result<Option<Timestamp>> {
+    text.as_deref().map(|text| text.parse().map_err(anyhow::Error::from)).transpose()
+}
+
+pub async fn run(project: &Project, args: &Train, json: bool) -> Result<bool> {
+    let spec = match &args.model {
+        Some(name) => project.model(name)?,
+        None => project.only_model()?,
+    };
+    let order = Order {
+        model: spec.name.clone(),
+        learner: args.learner.map(LearnerKind::from),
+        seed: args.seed,
+        threads: args.threads,
+        from: instant(&args.from)?,
+        to: instant(&args.to)?,
+        log: None,
+        parent: None,
+    };
+    let bar = output::bar("reading");
+    let progress = |step: Progress| {
+        bar.set_length(step.total);
+        bar.set_position(step.done);
+        let loss = step.loss.map(|loss| format!(" loss {loss:.5}")).unwrap_or_default();
+        bar.set_message(format!("{} {}{loss}", step.learner.name(), step.phase.name()));
+    };
+    let at = order.to.unwrap_or_else(clock::wall);
+    let made = training::make(project, &order, at, None, "operator", &progress).await;
+    bar.finish_and_clear();
+    let version = made?.version;
+    output::show(json, &described(&version), || sentence(&version))?;
+    Ok(true)
+}
+
+/// The JSON that `train`, `evaluate` and `show` share.
+pub fn described(version: &Version) -> Value {
+    json!({
+        "version": version.name(),
+        "digest": version.digest,
+        "learner": version.learner,
+        "task": version.task,
+        "rows": version.rows,
+        "seconds": version.seconds,
+        "metrics": version.metrics.values,
+        "intervals": version.metrics.intervals,
+        "tested_rows": version.metrics.rows,
+        "bytes": version.bytes,
+    })
+}
+
+fn sentence(version: &Version) -> String {
+    let rows: Vec<Vec<String>> = version
+        .metrics
+        .values
+        .iter()
+        .map(|(name, value)| {
+            let interval = version.metrics.intervals.get(name);
+            let interval = interval.map(|i| format!("[{:.4}, {:.4}]", i.low, i.high)).unwrap_or_default();
+            vec![name.clone(), output::figure(Some(*value)), interval]
+        })
+        .collect();
+    format!(
+        "{} ({}, digest {}): learned from {} rows in {:.1} s, {} bytes\n\nmeasured on the newest {} rows, which it had not seen:\n{}",
+        version.name(),
+        version.learner,
+        version.digest.short(),
+        version.rows,
+        version.seconds,
+        version.bytes,
+        version.metrics.rows,
+        output::table(&["metric", "value", "95 % interval"], &rows)
+    )
+}
+
+/// Runs the job that the server wrote into the catalog; says how far it is, one JSON line each.
+pub async fn job(project: &Project, id: &str) -> Result<bool> {
+    // Serving comes first where cores are scarce.
+    if let Err(error) = rustix::process::nice(10) {
+        tracing::warn!("the job runs at the server's priority: {error}");
+    }
+    super::end_with_parent();
+    let catalog = project.catalog().await?;
+    let job = catalog.job(id).await?.with_context(|| format!("no job \"{id}\" in the catalog"))?;
+    let order: Order = serde_json::from_value(job.request).context("the job's request can't be read")?;
+    let last = Mutex::new(std::time::Instant::now());
+    let progress = |step: Progress| {
+        let Ok(mut last) = last.lock() else { return };
+        if last.elapsed().as_millis() > 200 {
+            *last = std::time::Instant::now();
+            say(&json!({ "progress": { "phase": step.phase.name(), "done": step.done, "total": step.total } }));
+        }
+    };
+    let made = training::make(project, &order, job.at, Some(id.to_owned()), "control", &progress).await?;
+    say(&json!({ "version": made.version.number, "cpu_seconds": made.cpu_seconds, "seconds": made.version.seconds }));
+    Ok(true)
+}
+
+fn say(line: &Value) {
+    let mut out = std::io::stdout().lock();
+    // The server that listened may be gone; the job's result is in the catalog all the same.
+    let _ = writeln!(out, "{line}").and_then(|()| out.flush());
+}

@@ -1,0 +1,330 @@
+//! A project's folder: `homeostat.toml`, contracts and models, read strictly.
+
+use anyhow::{Context, Result, bail};
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use storage::Durability;
+use vocabulary::{Contract, ModelSpec, Span, suggest};
+
+pub const FILE: &str = "homeostat.toml";
+
+#[derive(Clone, Debug, Default, Deserialize, Serialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Config {
+    pub project: ProjectSection,
+    pub storage: StorageSection,
+    pub engine: EngineSection,
+    pub server: ServerSection,
+    pub control: ControlSection,
+    pub prices: Prices,
+}
+
+#[derive(Clone, Debug, Deserialize, Serialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct ProjectSection {
+    pub name: String,
+    /// Where state lives, relative to the project's folder.
+    pub state: String,
+    /// Days and months on the page are those of this zone of the time-zone database.
+    pub time_zone: String,
+}
+
+impl Default for ProjectSection {
+    fn default() -> Self {
+        ProjectSection { name: "project".into(), state: ".homeostat".into(), time_zone: "UTC".into() }
+    }
+}
+
+#[derive(Clone, Debug, Default, Deserialize, Serialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct StorageSection {
+    /// `sqlite:PATH`; inside the state folder when left out.
+    pub catalog: Option<String>,
+    /// `file:FOLDER`; inside the state folder when left out.
+    pub blobs: Option<String>,
+    /// `file:FOLDER` of the decision log; inside the state folder when left out.
+    pub stream: Option<String>,
+    pub durability: Durability,
+}
+
+#[derive(Clone, Debug, Deserialize, Serialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct EngineSection {
+    pub batch: String,
+}
+
+impl Default for EngineSection {
+    fn default() -> Self {
+        EngineSection { batch: "embedded".into() }
+    }
+}
+
+#[derive(Clone, Debug, Deserialize, Serialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct ServerSection {
+    pub host: String,
+    pub port: u16,
+    /// Which clock the loop follows.
+    pub clock: ClockKind,
+    /// Bytes of a request's body at most; more is refused with 413.
+    pub body_bytes_max: usize,
+    /// Rows of a request at most; more is refused with 413.
+    pub rows_max: usize,
+    /// Requests in work at once; more is refused with 429.
+    pub requests_max: usize,
+    /// Predictions kept in memory to join outcomes with; beyond it the oldest leave (the log keeps them).
+    pub ledger_rows_max: usize,
+}
+
+impl Default for ServerSection {
+    fn default() -> Self {
+        ServerSection {
+            host: "127.0.0.1".into(),
+            port: 8080,
+            clock: ClockKind::Wall,
+            body_bytes_max: 16 << 20,
+            rows_max: 10_000,
+            requests_max: 1024,
+            ledger_rows_max: 2_000_000,
+        }
+    }
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ClockKind {
+    /// The machine's clock.
+    #[default]
+    Wall,
+    /// The loop moves when `POST /v1/clock` says so: replays and rehearsals.
+    Event,
+}
+
+#[derive(Clone, Debug, Deserialize, Serialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct ControlSection {
+    /// How often the loop looks, on the wall's clock.
+    pub every: Span,
+    /// Threads of a training job; all cores when 0. The result is the same for any number.
+    pub job_threads: usize,
+    pub seed: u64,
+}
+
+impl Default for ControlSection {
+    fn default() -> Self {
+        ControlSection { every: Span(10_000_000), job_threads: 0, seed: 1 }
+    }
+}
+
+#[derive(Clone, Debug, Deserialize, Serialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Prices {
+    pub currency: String,
+    /// Price of one core for one hour.
+    pub cpu_hour: f64,
+}
+
+impl Default for Prices {
+    /// About what a general-purpose core costs on demand at the large cloud providers in 2025; state your own.
+    fn default() -> Self {
+        Prices { currency: "USD".into(), cpu_hour: 0.048 }
+    }
+}
+
+/// Everything that the files say.
+#[derive(Clone, Debug)]
+pub struct Project {
+    pub root: PathBuf,
+    pub config: Config,
+    pub contracts: BTreeMap<String, Contract>,
+    pub models: BTreeMap<String, ModelSpec>,
+}
+
+impl Project {
+    /// Finds `homeostat.toml` in `start` or a folder above it, and reads the project.
+    pub fn find(start: &Path) -> Result<Project> {
+        let start = start.canonicalize().with_context(|| format!("no folder {}", start.display()))?;
+        let root = start.ancestors().find(|folder| folder.join(FILE).is_file());
+        let Some(root) = root else {
+            bail!(
+                "no {FILE} in {} or above it; make a project with `homeostat init DIR --data FILE --target COL`, or name \
+                 one with --project",
+                start.display()
+            );
+        };
+        Project::load(root)
+    }
+
+    pub fn load(root: &Path) -> Result<Project> {
+        let config: Config = read_toml(&root.join(FILE))?;
+        let mut contracts = BTreeMap::new();
+        for path in toml_files(&root.join("contracts"))? {
+            let contract: Contract = read_toml(&path)?;
+            if let Some(problem) = contract.problems().first() {
+                bail!("{}: {problem}", path.display());
+            }
+            contracts.insert(contract.name.clone(), contract);
+        }
+        let mut models = BTreeMap::new();
+        for path in toml_files(&root.join("models"))? {
+            let spec: ModelSpec = read_toml(&path)?;
+            vocabulary::id::check_name(&spec.name).with_context(|| format!("{}", path.display()))?;
+            let Some(contract) = contracts.get(&spec.contract) else {
+                let hint = suggest::hint(&spec.contract, contracts.keys().map(String::as_str));
+                bail!("{}: there is no contract \"{}\"{hint}", path.display(), spec.contract);
+            };
+            let problems = spec.problems(contract);
+            if !problems.is_empty() {
+                let all: Vec<String> = problems.iter().map(ToString::to_string).collect();
+                bail!("{}: {}", path.display(), all.join("; "));
+            }
+            models.insert(spec.name.clone(), spec);
+        }
+        let project = Project { root: root.to_owned(), config, contracts, models };
+        project.check_config()?;
+        Ok(project)
+    }
+
+    fn check_config(&self) -> Result<()> {
+        let file = self.root.join(FILE);
+        let storage = &self.config.storage;
+        for (key, value, scheme) in
+            [("catalog", &storage.catalog, "sqlite:"), ("blobs", &storage.blobs, "file:"), ("stream", &storage.stream, "file:")]
+        {
+            if let Some(value) = value
+                && !value.starts_with(scheme)
+            {
+                bail!("{}: [storage] {key} = \"{value}\": this program reads {scheme}PATH", file.display());
+            }
+        }
+        if self.config.project.time_zone.parse::<chrono_tz::Tz>().is_err() {
+            let zone = &self.config.project.time_zone;
+            bail!("{}: [project] time_zone = \"{zone}\" is no name of the time-zone database, such as \"Europe/Rome\"", file.display());
+        }
+        if self.config.engine.batch != "embedded" {
+            bail!(
+                "{}: [engine] batch = \"{}\": this program has the engine \"embedded\"",
+                file.display(),
+                self.config.engine.batch
+            );
+        }
+        Ok(())
+    }
+
+    pub fn model(&self, name: &str) -> Result<&ModelSpec> {
+        self.models.get(name).with_context(|| {
+            let names: Vec<&str> = self.models.keys().map(String::as_str).collect();
+            let hint = suggest::hint(name, names.iter().copied());
+            format!("no model \"{name}\" in {}{hint} (there are: {})", self.root.join("models").display(), names.join(", "))
+        })
+    }
+
+    /// The model that is meant when none is named: the only one.
+    pub fn only_model(&self) -> Result<&ModelSpec> {
+        let mut all = self.models.values();
+        match (all.next(), all.next()) {
+            (Some(model), None) => Ok(model),
+            (None, _) => bail!("the project declares no model; add one under {}", self.root.join("models").display()),
+            _ => bail!("the project has several models ({}); name one", self.models.keys().cloned().collect::<Vec<_>>().join(", ")),
+        }
+    }
+
+    pub fn contract_of(&self, spec: &ModelSpec) -> &Contract {
+        &self.contracts[&spec.contract]
+    }
+
+    pub fn time_zone(&self) -> chrono_tz::Tz {
+        self.config.project.time_zone.parse().unwrap_or(chrono_tz::UTC)
+    }
+
+    pub fn state(&self) -> PathBuf {
+        self.root.join(&self.config.project.state)
+    }
+
+    fn place(&self, declared: &Option<String>, scheme: &str, default: &str) -> PathBuf {
+        match declared {
+            Some(value) => self.root.join(value.trim_start_matches(scheme).trim_start_matches("//")),
+            None => self.state().join(default),
+        }
+    }
+
+    pub fn catalog_path(&self) -> PathBuf {
+        self.place(&self.config.storage.catalog, "sqlite:", "catalog.db")
+    }
+
+    pub fn blobs(&self) -> storage::Blobs {
+        storage::Blobs::at(self.place(&self.config.storage.blobs, "file:", "blobs"))
+    }
+
+    pub fn log_path(&self) -> PathBuf {
+        self.place(&self.config.storage.stream, "file:", "log")
+    }
+
+    pub fn routing_path(&self) -> PathBuf {
+        self.state().join("routing.json")
+    }
+
+    pub async fn catalog(&self) -> Result<storage::Catalog> {
+        Ok(storage::Catalog::open(&self.catalog_path()).await?)
+    }
+
+    /// The routing snapshot on disk, or an empty one.
+    pub fn routing(&self) -> Result<vocabulary::Routing> {
+        let path = self.routing_path();
+        match std::fs::read(&path) {
+            Ok(bytes) => serde_json::from_slice(&bytes)
+                .with_context(|| format!("{} is damaged; remove it to start from the newest version", path.display())),
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(vocabulary::Routing::default()),
+            Err(error) => Err(error).with_context(|| format!("can't read {}", path.display())),
+        }
+    }
+}
+
+fn toml_files(folder: &Path) -> Result<Vec<PathBuf>> {
+    if !folder.is_dir() {
+        return Ok(Vec::new());
+    }
+    let entries = std::fs::read_dir(folder).with_context(|| format!("can't list {}", folder.display()))?;
+    let mut found: Vec<PathBuf> = entries
+        .filter_map(|entry| entry.ok().map(|entry| entry.path()))
+        .filter(|path| path.extension().is_some_and(|extension| extension == "toml"))
+        .collect();
+    found.sort();
+    Ok(found)
+}
+
+/// Reads a TOML file into `T`; an unknown key is an error with a suggestion.
+pub fn read_toml<T: for<'de> Deserialize<'de>>(path: &Path) -> Result<T> {
+    let text = std::fs::read_to_string(path).with_context(|| format!("can't read {}", path.display()))?;
+    toml::from_str(&text).map_err(|error| {
+        let line = error.span().map(|span| text[..span.start.min(text.len())].lines().count().max(1));
+        let place = line.map_or_else(|| path.display().to_string(), |line| format!("{}, line {line}", path.display()));
+        anyhow::anyhow!("{place}: {}", explain(error.message()))
+    })
+}
+
+/// Adds "did you mean" to serde's list of what was expected.
+fn explain(message: &str) -> String {
+    let mut quoted = message.split('`').skip(1).step_by(2);
+    match (message.starts_with("unknown field") || message.starts_with("unknown variant"), quoted.next()) {
+        (true, Some(wrong)) => format!("{message}{}", suggest::hint(wrong, quoted)),
+        _ => message.to_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_unknown_key_is_an_error_with_place_and_suggestion() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join(FILE);
+        std::fs::write(&path, "[project]\nname = \"x\"\n[server]\nprot = 1\n").unwrap();
+        let error = read_toml::<Config>(&path).unwrap_err().to_string();
+        assert!(error.contains("line 4") && error.contains("did you mean \"port\"?"), "{error}");
+        std::fs::write(&path, "[storage]\ncatalog = \"mysql:x\"\n").unwrap();
+        assert!(Project::load(folder.path()).unwrap_err().to_string().contains("sqlite:PATH"));
+    }
+}

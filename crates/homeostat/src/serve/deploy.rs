@@ -1,0 +1,85 @@
+//! Putting a routing snapshot into force: opened first, then kept on disk, then swapped, then recorded.
+
+use super::state::{App, Happened, Routes, versions_of};
+use crate::artifact::Artifact;
+use crate::clock;
+use crate::project::Project;
+use crate::routing::Deed;
+use anyhow::{Context, Result};
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use storage::Catalog;
+use storage::catalog::{Deed as AuditDeed, Version};
+use vocabulary::{Routing, Timestamp};
+
+/// Writes a snapshot where a restart finds it, and into the catalog's history.
+pub async fn keep(project: &Project, catalog: &Catalog, routing: &Routing) -> Result<()> {
+    storage::write_atomically(&project.routing_path(), &serde_json::to_vec_pretty(routing)?)?;
+    catalog.put_routing(routing).await?;
+    Ok(())
+}
+
+/// Appends an operator's deed to the audit log.
+pub async fn record(
+    catalog: &Catalog,
+    model: &str,
+    deed: &Deed,
+    actor: &str,
+    because: &str,
+    at: Timestamp,
+) -> Result<storage::catalog::AuditEntry> {
+    let subject = match deed {
+        Deed::Shadow { version, .. } | Deed::Canary { version, .. } | Deed::Now { version, .. } => format!("{model}@{version}"),
+        Deed::RollBack { to: Some((version, _)) } => format!("{model}@{version}"),
+        _ => model.to_owned(),
+    };
+    let deed = AuditDeed {
+        at,
+        recorded_at: clock::wall(),
+        actor: actor.to_owned(),
+        action: deed.name().to_owned(),
+        model: model.to_owned(),
+        subject,
+        because: because.to_owned(),
+        detail: String::new(),
+    };
+    Ok(catalog.record(&deed).await?)
+}
+
+/// Opens every version that `routing` names; those that are open already are kept.
+pub fn open(app: &App, routing: Routing, versions: &[Version]) -> Result<Routes> {
+    let before = app.routes.load();
+    let mut artifacts: BTreeMap<(String, u32), Arc<Artifact>> = BTreeMap::new();
+    for (model, route) in &routing.models {
+        for number in versions_of(route) {
+            let place = (model.clone(), number);
+            let artifact = match before.artifacts.get(&place) {
+                Some(open) => Arc::clone(open),
+                None => {
+                    let version = versions.iter().find(|version| version.model == *model && version.number == number);
+                    let version = version.with_context(|| format!("{model}@{number} is routed, but the catalog does not know it"))?;
+                    Artifact::load(&app.project, version)?
+                }
+            };
+            artifacts.insert(place, artifact);
+        }
+    }
+    Ok(Routes { routing, artifacts })
+}
+
+/// Puts `routing` into force.
+pub async fn adopt(app: &App, routing: Routing) -> Result<()> {
+    let versions = app.catalog.versions(None).await?;
+    let routes = tokio::task::block_in_place(|| open(app, routing, &versions))?;
+    keep(&app.project, &app.catalog, &routes.routing).await?;
+    app.routes.store(Arc::new(routes));
+    Ok(())
+}
+
+/// Tells the page about an audit entry.
+pub fn announce(app: &App, entry: &storage::catalog::AuditEntry) {
+    if let Ok(value) = serde_json::to_value(entry) {
+        // Nobody listening is no failure.
+        let _ = app.happened.send(Happened::Audit(Arc::new(value)));
+    }
+}

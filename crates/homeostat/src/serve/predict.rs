@@ -1,0 +1,241 @@
+//! The way of a prediction: rows are read strictly, the contract is enforced, the routing says who answers, the answer
+//! is logged, and only then given.
+
+use super::error::{ApiError, ApiResult};
+use super::ledger::{Entry, key_hash};
+use super::state::{App, ModelState, Routes};
+use super::worker::Answered;
+use crate::artifact::Artifact;
+use arrow::array::{Array, AsArray, RecordBatch};
+use arrow::datatypes::{DataType, Int64Type, TimestampMicrosecondType};
+use features::Violations;
+use serde_json::{Map, Value, json};
+use std::sync::Arc;
+use std::time::Instant;
+use storage::Record;
+use vocabulary::record::{Prediction, Route, Stage};
+use vocabulary::{Digest, PredictionId, Timestamp};
+
+/// Rows beyond which a request is worked on outside the network threads.
+const INLINE_ROWS_MAX: usize = 64;
+
+/// What a request asks for beside its rows.
+pub struct Ask {
+    /// The same key again gets the same answer, and is logged once.
+    pub idempotency_key: Option<String>,
+    pub trace: String,
+    pub deadline: Option<Instant>,
+}
+
+/// What was answered for one row.
+pub struct Given {
+    pub id: PredictionId,
+    pub version: u32,
+    pub value: f64,
+}
+
+/// Rows that one version answers.
+struct Part {
+    artifact: Arc<Artifact>,
+    /// Their places in the request.
+    places: Vec<usize>,
+    batch: RecordBatch,
+    values: Vec<f64>,
+    at: Vec<Timestamp>,
+    keys: Vec<Option<String>>,
+    ids: Vec<PredictionId>,
+}
+
+/// Answers all rows, or none with a reason.
+pub async fn predict(app: &App, name: &str, rows: &[Map<String, Value>], ask: &Ask) -> ApiResult<Vec<Given>> {
+    let state = app.model(name)?;
+    let most = app.project.config.server.rows_max;
+    if rows.len() > most {
+        let what = format!("{} rows in one request, {most} are allowed; send several requests", rows.len());
+        return Err(ApiError::too_large(what));
+    }
+    let routes = app.routes.load_full();
+    let Some(route) = routes.route(name) else {
+        let what = format!("model \"{name}\" has no version yet; train one with `homeostat train {name}`");
+        return Err(ApiError::unavailable("no_version", what));
+    };
+    let work = || answer(app, state, &routes, name, route, rows, ask);
+    let parts = if rows.len() > INLINE_ROWS_MAX { tokio::task::block_in_place(work) } else { work() }?;
+    if ask.deadline.is_some_and(|deadline| Instant::now() > deadline) {
+        let what = "the deadline passed before the answer was ready";
+        return Err(ApiError::new(axum::http::StatusCode::GATEWAY_TIMEOUT, "deadline", what));
+    }
+    log(app, state, name, routes.routing.number, rows, parts, ask).await
+}
+
+fn answer(
+    app: &App,
+    state: &ModelState,
+    routes: &Routes,
+    name: &str,
+    route: &Route,
+    rows: &[Map<String, Value>],
+    ask: &Ask,
+) -> ApiResult<Vec<Part>> {
+    let mut parts: Vec<Part> = Vec::new();
+    for (version, places) in who_answers(state, route, rows, ask) {
+        let artifact = routes.artifact(name, version).ok_or_else(|| {
+            ApiError::unavailable("no_version", format!("{name}@{version} is routed but not loaded; see the server's log"))
+        })?;
+        let batch = read(state, artifact, rows, &places)?;
+        let values = artifact.answer(&batch).map_err(ApiError::internal)?;
+        let at = event_times(app, artifact, &batch);
+        let keys = keys(artifact, &batch);
+        let ids = (0..places.len())
+            .map(|i| {
+                let unique = match &ask.idempotency_key {
+                    Some(key) => derived(key, places[i]),
+                    None => app.unique(),
+                };
+                PredictionId::new(at[i], unique)
+            })
+            .collect();
+        parts.push(Part { artifact: Arc::clone(artifact), places, batch, values, at, keys, ids });
+    }
+    Ok(parts)
+}
+
+/// 80 bits that belong to one row of one named request.
+fn derived(key: &str, place: usize) -> u128 {
+    let digest = Digest::of(format!("{place}\0{key}").as_bytes());
+    u128::from_le_bytes(digest.0[..16].try_into().unwrap_or_default())
+}
+
+/// Which version answers which rows. A canary's share is sticky: the same key goes to the same version.
+fn who_answers(state: &ModelState, route: &Route, rows: &[Map<String, Value>], ask: &Ask) -> Vec<(u32, Vec<usize>)> {
+    let canary = route.candidate.as_ref().filter(|candidate| candidate.stage == Stage::Canary);
+    let Some(canary) = canary else { return vec![(route.live.version, (0..rows.len()).collect())] };
+    let (mut live, mut candidate) = (Vec::new(), Vec::new());
+    for (place, row) in rows.iter().enumerate() {
+        let key = state.spec.key.as_ref().and_then(|key| row.get(key));
+        let hash = match key {
+            Some(key) => key_hash(&key.to_string()),
+            None => derived(&ask.trace, place),
+        };
+        let basis_point = (hash % 10_000) as u16;
+        if basis_point < canary.share.bp() { candidate.push(place) } else { live.push(place) }
+    }
+    [(route.live.version, live), (canary.version, candidate)].into_iter().filter(|(_, places)| !places.is_empty()).collect()
+}
+
+/// The rows as a canonical batch that keeps its contract, or 422 with every column that breaks it.
+fn read(state: &ModelState, artifact: &Artifact, rows: &[Map<String, Value>], places: &[usize]) -> ApiResult<RecordBatch> {
+    let chosen: Vec<Map<String, Value>>;
+    let rows = if places.len() == rows.len() {
+        rows
+    } else {
+        chosen = places.iter().map(|place| rows[*place].clone()).collect();
+        &chosen
+    };
+    let broken = |problems: Vec<Value>| {
+        let first = problems.first();
+        let text = |name: &str| first.and_then(|p| p[name].as_str()).unwrap_or_default().to_owned();
+        let row = first.and_then(|p| p["row"].as_u64()).unwrap_or_default();
+        let more = match problems.len() {
+            0 | 1 => String::new(),
+            n => format!(" (and {} more)", n - 1),
+        };
+        let error = format!("row {row}: column \"{}\": {}{more}; no row was answered", text("column"), text("what"));
+        ApiError::contract(error, Value::Array(problems))
+    };
+    let batch = artifact.reader.read(rows).map_err(|problems| {
+        let listed = problems.iter().map(|p| json!({ "row": places[p.row], "column": p.column, "what": p.what }));
+        broken(listed.collect())
+    })?;
+    let mut violations = Violations::default();
+    let enforced = artifact.enforcer.enforce(&batch, &mut violations).map_err(ApiError::internal)?;
+    if !violations.counts.is_empty() {
+        state.violations.lock().unwrap_or_else(std::sync::PoisonError::into_inner).merge(&violations);
+    }
+    let mut refused = enforced.rejected.iter().chain(&enforced.quarantined).peekable();
+    if refused.peek().is_some() {
+        let listed = refused.map(|r| json!({ "row": places[r.row], "column": r.column, "what": r.what }));
+        return Err(broken(listed.collect()));
+    }
+    Ok(enforced.batch)
+}
+
+/// When each event happened: its time column, or now.
+fn event_times(app: &App, artifact: &Artifact, batch: &RecordBatch) -> Vec<Timestamp> {
+    let now = app.clock.now().unwrap_or_else(crate::clock::wall);
+    let column = artifact.spec.time.as_ref().and_then(|time| batch.column_by_name(time));
+    let times = column.and_then(|column| column.as_primitive_opt::<TimestampMicrosecondType>());
+    (0..batch.num_rows())
+        .map(|row| times.filter(|times| times.is_valid(row)).map_or(now, |times| Timestamp(times.value(row))))
+        .collect()
+}
+
+/// The events' keys as text.
+fn keys(artifact: &Artifact, batch: &RecordBatch) -> Vec<Option<String>> {
+    let Some(column) = artifact.spec.key.as_ref().and_then(|key| batch.column_by_name(key)) else {
+        return vec![None; batch.num_rows()];
+    };
+    let text = |row: usize| match column.data_type() {
+        _ if column.is_null(row) => None,
+        DataType::Utf8 => Some(column.as_string::<i32>().value(row).to_owned()),
+        DataType::Int64 => Some(column.as_primitive::<Int64Type>().value(row).to_string()),
+        _ => None,
+    };
+    (0..batch.num_rows()).map(text).collect()
+}
+
+/// Writes the answers to the journal, then gives them, in the order of the request.
+async fn log(
+    app: &App,
+    state: &ModelState,
+    name: &str,
+    snapshot: u64,
+    rows: &[Map<String, Value>],
+    parts: Vec<Part>,
+    ask: &Ask,
+) -> ApiResult<Vec<Given>> {
+    let mut given: Vec<Option<Given>> = rows.iter().map(|_| None).collect();
+    let (mut records, mut added) = (Vec::new(), Vec::new());
+    {
+        let mut ledger = state.ledger();
+        for part in &parts {
+            for (i, place) in part.places.iter().enumerate() {
+                let id = part.ids[i];
+                let known = ask.idempotency_key.as_ref().and_then(|_| ledger.get(&id));
+                if let Some(entry) = known {
+                    given[*place] = Some(Given { id, version: entry.version, value: entry.value });
+                    continue;
+                }
+                let (at, value, key) = (part.at[i], part.values[i], part.keys[i].clone());
+                let order = key.as_deref().map_or(0, |key| key_hash(key) as u64);
+                let version = part.artifact.number;
+                let entry = Entry { at, version, value, shadows: Vec::new(), outcome: None, order };
+                ledger.add(id, key.as_deref().map(key_hash), entry);
+                added.push(id);
+                records.push(Record::Prediction(Prediction {
+                    id,
+                    at,
+                    model: name.to_owned(),
+                    version,
+                    digest: part.artifact.digest,
+                    snapshot,
+                    key,
+                    trace: Some(ask.trace.clone()),
+                    value,
+                    row: serde_json::to_string(&rows[*place]).map_err(ApiError::internal)?,
+                }));
+                given[*place] = Some(Given { id, version, value });
+            }
+        }
+    }
+    if let Err(error) = app.journal.append(&records).await {
+        state.ledger().forget(&added);
+        return Err(error.into());
+    }
+    for part in parts {
+        if added.len() == given.len() || part.ids.iter().any(|id| added.contains(id)) {
+            state.worker.hand(Answered { ids: part.ids, at: part.at, batch: part.batch, version: part.artifact.number });
+        }
+    }
+    Ok(given.into_iter().flatten().collect())
+}

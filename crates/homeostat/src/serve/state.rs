@@ -1,0 +1,231 @@
+//! What the server holds: the routing in force with its opened versions, and for each model its ledger, counters and
+//! worker. The hot path takes no lock that the loop holds for long.
+
+use super::error::{ApiError, ApiResult};
+use super::histogram::Histogram;
+use super::ledger::Ledger;
+use super::looping::Loop;
+use super::worker::Worker;
+use crate::artifact::Artifact;
+use crate::clock;
+use crate::project::{ClockKind, Project};
+use arc_swap::ArcSwap;
+use features::Violations;
+use std::collections::BTreeMap;
+use std::hash::{BuildHasher, Hasher};
+use std::sync::atomic::{AtomicI64, AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard};
+use storage::{Catalog, Journal};
+use tokio::sync::broadcast;
+use vocabulary::record::Route;
+use vocabulary::{ModelSpec, Routing, Timestamp};
+
+/// The routing in force and its versions, opened. Swapped whole.
+#[derive(Default)]
+pub struct Routes {
+    pub routing: Routing,
+    pub artifacts: BTreeMap<(String, u32), Arc<Artifact>>,
+}
+
+impl Routes {
+    pub fn route(&self, model: &str) -> Option<&Route> {
+        self.routing.models.get(model)
+    }
+
+    pub fn artifact(&self, model: &str, version: u32) -> Option<&Arc<Artifact>> {
+        self.artifacts.get(&(model.to_owned(), version))
+    }
+
+    pub fn live(&self, model: &str) -> Option<&Arc<Artifact>> {
+        self.artifact(model, self.route(model)?.live.version)
+    }
+}
+
+/// Versions that a route names.
+pub fn versions_of(route: &Route) -> Vec<u32> {
+    let mut versions = vec![route.live.version];
+    versions.extend(route.candidate.as_ref().map(|candidate| candidate.version));
+    versions.extend([&route.fallback, &route.frozen].into_iter().flatten().map(|deployed| deployed.version));
+    versions.sort_unstable();
+    versions.dedup();
+    versions
+}
+
+pub struct App {
+    pub project: Project,
+    pub catalog: Catalog,
+    pub journal: Journal,
+    pub routes: ArcSwap<Routes>,
+    pub models: BTreeMap<String, ModelState>,
+    pub clock: LoopClock,
+    /// One change of the routing at a time.
+    pub applying: tokio::sync::Mutex<()>,
+    pub happened: broadcast::Sender<Happened>,
+    pub in_work: AtomicUsize,
+    pub replay: Mutex<Option<serde_json::Value>>,
+    pub job_cpu_us: AtomicU64,
+    /// CPU time of earlier processes that served this project.
+    cpu_before_us: u64,
+    ids: Ids,
+}
+
+/// What the event stream tells.
+#[derive(Clone, Debug)]
+pub enum Happened {
+    Status(Arc<serde_json::Value>),
+    Audit(Arc<serde_json::Value>),
+}
+
+pub struct ModelState {
+    pub spec: ModelSpec,
+    pub ledger: Mutex<Ledger>,
+    pub latency: Histogram,
+    /// Requests that came, answered or refused.
+    pub requests: AtomicU64,
+    pub refused: Mutex<BTreeMap<&'static str, u64>>,
+    pub violations: Mutex<Violations>,
+    pub unknown_outcomes: AtomicU64,
+    pub duplicate_outcomes: AtomicU64,
+    pub worker: Worker,
+    pub control: tokio::sync::Mutex<Loop>,
+}
+
+impl ModelState {
+    pub fn ledger(&self) -> MutexGuard<'_, Ledger> {
+        self.ledger.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+    }
+
+    pub fn refuse(&self, reason: &'static str) {
+        *self.refused.lock().unwrap_or_else(std::sync::PoisonError::into_inner).entry(reason).or_default() += 1;
+    }
+}
+
+impl App {
+    pub fn new(
+        project: Project,
+        catalog: Catalog,
+        journal: Journal,
+        models: BTreeMap<String, ModelState>,
+    ) -> App {
+        let clock = LoopClock::new(project.config.server.clock);
+        let meter = Meter::read(&project);
+        App {
+            project,
+            catalog,
+            journal,
+            routes: ArcSwap::from_pointee(Routes::default()),
+            models,
+            clock,
+            applying: tokio::sync::Mutex::new(()),
+            happened: broadcast::channel(256).0,
+            in_work: AtomicUsize::new(0),
+            replay: Mutex::new(None),
+            job_cpu_us: AtomicU64::new(meter.job_cpu_us),
+            cpu_before_us: meter.serving_cpu_us,
+            ids: Ids::new(),
+        }
+    }
+
+    pub fn model(&self, name: &str) -> ApiResult<&ModelState> {
+        self.models.get(name).ok_or_else(|| {
+            let hint = vocabulary::suggest::hint(name, self.models.keys().map(String::as_str));
+            ApiError::not_found(format!("no model \"{name}\"{hint} (GET /v1/models lists them)"))
+        })
+    }
+
+    /// CPU time of serving so far, in seconds, of all processes that served this project.
+    pub fn serving_cpu_seconds(&self) -> f64 {
+        self.cpu_before_us as f64 / 1e6 + clock::cpu_seconds()
+    }
+
+    /// Writes the meter down, so that a restart does not lose what was spent.
+    pub fn keep_meter(&self) {
+        let meter = Meter {
+            serving_cpu_us: (self.serving_cpu_seconds() * 1e6) as u64,
+            job_cpu_us: self.job_cpu_us.load(Ordering::Relaxed),
+        };
+        if let Err(error) = meter.write(&self.project) {
+            tracing::warn!("the meter could not be written down: {error:#}");
+        }
+    }
+
+    /// 80 bits that no other prediction of this or another process has.
+    pub fn unique(&self) -> u128 {
+        self.ids.next()
+    }
+
+    /// A new W3C trace id.
+    pub fn trace_id(&self) -> String {
+        format!("{:032x}", vocabulary_hash(self.unique()))
+    }
+}
+
+fn vocabulary_hash(seed: u128) -> u128 {
+    let digest = vocabulary::Digest::of(&seed.to_le_bytes());
+    u128::from_le_bytes(digest.0[..16].try_into().unwrap_or([1; 16]))
+}
+
+/// What was spent, as it is kept on disk. Not made durable at each step: after a loss of power a little may be missing.
+#[derive(Default, serde::Serialize, serde::Deserialize)]
+struct Meter {
+    serving_cpu_us: u64,
+    job_cpu_us: u64,
+}
+
+impl Meter {
+    fn read(project: &Project) -> Meter {
+        let bytes = std::fs::read(project.state().join("meter.json")).unwrap_or_default();
+        serde_json::from_slice(&bytes).unwrap_or_default()
+    }
+
+    fn write(&self, project: &Project) -> anyhow::Result<()> {
+        let (path, beside) = (project.state().join("meter.json"), project.state().join(".meter.tmp"));
+        std::fs::write(&beside, serde_json::to_vec(self)?)?;
+        Ok(std::fs::rename(beside, path)?)
+    }
+}
+
+struct Ids {
+    process: u128,
+    next: AtomicU64,
+}
+
+impl Ids {
+    fn new() -> Self {
+        let mut hasher = std::collections::hash_map::RandomState::new().build_hasher();
+        hasher.write_i64(clock::wall().0);
+        Ids { process: u128::from(hasher.finish() >> 16) << 32, next: AtomicU64::new(0) }
+    }
+
+    fn next(&self) -> u128 {
+        self.process.wrapping_add(u128::from(self.next.fetch_add(1, Ordering::Relaxed)))
+    }
+}
+
+/// The loop's clock: the machine's, or the one that `POST /v1/clock` moves.
+pub struct LoopClock {
+    pub kind: ClockKind,
+    event_us: AtomicI64,
+}
+
+impl LoopClock {
+    fn new(kind: ClockKind) -> Self {
+        LoopClock { kind, event_us: AtomicI64::new(i64::MIN) }
+    }
+
+    /// Where the loop has got to; none before an event clock's first move.
+    pub fn now(&self) -> Option<Timestamp> {
+        match self.kind {
+            ClockKind::Wall => Some(clock::wall()),
+            ClockKind::Event => {
+                let us = self.event_us.load(Ordering::Acquire);
+                (us != i64::MIN).then_some(Timestamp(us))
+            }
+        }
+    }
+
+    /// Moves an event clock forward; it never goes back.
+    pub fn advance(&self, to: Timestamp) {
+        self.event_us.fetch_max(to.0, Ordering::AcqRel);
+    }
+}

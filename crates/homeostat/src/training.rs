@@ -1,0 +1,352 @@
+//! Making a version: the training set as it was known at an instant, the training itself, and the registration with
+//! lineage and audit record. The server never does this itself; its jobs run the same code in a child process.
+
+use crate::artifact::request_columns;
+use crate::clock;
+use crate::project::Project;
+use anyhow::{Context, Result, bail};
+use arrow::array::{Array, AsArray, BooleanArray, Float64Array, RecordBatch, TimestampMicrosecondArray};
+use arrow::compute::{concat_batches, filter_record_batch, lexsort_to_indices, take_record_batch};
+use arrow::datatypes::{SchemaRef, TimestampMicrosecondType};
+use features::{Enforcer, RowReader, Violations};
+use learning::{Progress, TrainRequest};
+use serde::{Deserialize, Serialize};
+use std::collections::HashMap;
+use std::path::PathBuf;
+use std::sync::Arc;
+use storage::catalog::{Deed, Version};
+use storage::parquet_log::Columns;
+use vocabulary::model::LearnerKind;
+use vocabulary::{Contract, Digest, ModelSpec, PredictionId, Timestamp};
+
+/// What is to be learned from, and how. A job's request on disk.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Order {
+    pub model: String,
+    pub learner: Option<LearnerKind>,
+    pub seed: u64,
+    pub threads: usize,
+    /// Events at or after this instant.
+    pub from: Option<Timestamp>,
+    /// What was known before this instant.
+    pub to: Option<Timestamp>,
+    /// Learn from the decision log too; then the data files count up to this instant only, or whole where it is none.
+    pub log: Option<LogUse>,
+    /// The version that is live.
+    pub parent: Option<Digest>,
+}
+
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct LogUse {
+    pub files_to: Option<Timestamp>,
+}
+
+/// A registered version and what there is to say about its making.
+pub struct Made {
+    pub version: Version,
+    pub violations: Violations,
+    pub cpu_seconds: f64,
+}
+
+/// Rows to learn from, sorted by time and key, in canonical form.
+pub struct TrainingSet {
+    pub rows: RecordBatch,
+    pub violations: Violations,
+}
+
+/// Trains as ordered and registers the result. `at` is the instant on the loop's clock at which it is done.
+pub async fn make(
+    project: &Project,
+    order: &Order,
+    at: Timestamp,
+    run: Option<String>,
+    actor: &str,
+    progress: &(dyn Fn(Progress) + Sync),
+) -> Result<Made> {
+    let started = std::time::Instant::now();
+    let cpu_before = clock::cpu_seconds();
+    let spec = project.model(&order.model)?;
+    let contract = project.contract_of(spec);
+    let set = training_set(project, spec, order).await?;
+    let request = TrainRequest {
+        spec,
+        contract,
+        rows: &set.rows,
+        learner: order.learner.unwrap_or(spec.learner.kind),
+        seed: order.seed,
+        threads: threads(order.threads),
+        parent: order.parent,
+        program: env!("CARGO_PKG_VERSION"),
+        progress,
+    };
+    let trained = learning::train(&request)?;
+    let seconds = started.elapsed().as_secs_f64();
+    for note in &trained.notes {
+        tracing::info!("model \"{}\": {note}", spec.name);
+    }
+    let bytes = &trained.encoded;
+    let digest = project.blobs().put(bytes)?;
+    let time = trained.manifest.time;
+    let catalog = project.catalog().await?;
+    let wanted = Version {
+        model: spec.name.clone(),
+        number: 0,
+        digest,
+        learner: trained.manifest.learner.clone(),
+        task: spec.task.name().to_owned(),
+        created_at: at,
+        trained_from: time.map(|time| time.first),
+        trained_to: order.to.or(time.map(|time| time.last)),
+        rows: trained.manifest.rows_learned,
+        bytes: bytes.len() as u64,
+        seconds,
+        metrics: trained.manifest.metrics.clone(),
+        lineage: serde_json::json!({
+            "data": trained.manifest.data,
+            "data_files": storage::engine::files(&project.root, &spec.data)
+                .iter()
+                .map(|path| path.strip_prefix(&project.root).unwrap_or(path).display().to_string())
+                .collect::<Vec<_>>(),
+            "pipeline": trained.manifest.pipeline,
+            "order": order,
+            "spec": spec,
+            "contract": { "name": contract.name, "version": contract.version },
+            "parent": order.parent,
+            "program": trained.manifest.program,
+            "rows_tested": trained.manifest.rows_tested,
+            "rows_without_outcome": trained.manifest.rows_without_outcome,
+            "rounds": trained.manifest.rounds,
+            "violations": set.violations,
+        }),
+        run,
+    };
+    let version = catalog.register(&wanted).await?;
+    catalog
+        .record(&Deed {
+            at,
+            recorded_at: clock::wall(),
+            actor: actor.to_owned(),
+            action: "register".into(),
+            model: spec.name.clone(),
+            subject: version.name(),
+            because: version.run.clone().unwrap_or_else(|| "asked for".into()),
+            detail: format!("{} from {} rows, digest {}", version.learner, version.rows, version.digest),
+        })
+        .await?;
+    Ok(Made { version, violations: set.violations, cpu_seconds: clock::cpu_seconds() - cpu_before })
+}
+
+/// All cores where none are asked for.
+pub fn threads(asked: usize) -> usize {
+    match asked {
+        0 => std::thread::available_parallelism().map_or(1, usize::from),
+        n => n,
+    }
+}
+
+/// The training set as it was known before `order.to`.
+pub async fn training_set(project: &Project, spec: &ModelSpec, order: &Order) -> Result<TrainingSet> {
+    let contract = project.contract_of(spec);
+    let schema = features::canonical_schema(contract);
+    let files_to = order.log.as_ref().map_or(order.to, |log| log.files_to.or(order.to));
+    let mut batches = vec![known_before(&file_rows(project, spec).await?, spec, order.from, files_to)?];
+    if order.log.is_some() {
+        batches.extend(log_rows(project, spec, contract, &schema, order)?);
+    }
+    let rows = concat_batches(&batches[0].schema(), &batches)?;
+    let mut violations = Violations::default();
+    let columns: Vec<String> = contract.column_names().map(str::to_owned).collect();
+    let enforced = Enforcer::new(contract, &columns)?.enforce(&rows, &mut violations)?;
+    if enforced.batch.num_rows() == 0 {
+        bail!("model \"{}\": no row is left to learn from{}", spec.name, first_reason(&enforced.rejected));
+    }
+    if violations.rejected_rows + violations.quarantined_rows > 0 {
+        tracing::warn!(
+            "{} of {} rows break contract \"{}\" and are left out{}",
+            violations.rejected_rows + violations.quarantined_rows,
+            violations.rows,
+            contract.name,
+            first_reason(&enforced.rejected)
+        );
+    }
+    Ok(TrainingSet { rows: sorted(&enforced.batch, spec)?, violations })
+}
+
+fn first_reason(rejected: &[features::Rejected]) -> String {
+    rejected.first().map_or_else(String::new, |r| format!("; the first: row {}, column \"{}\": {}", r.row, r.column, r.what))
+}
+
+/// What the model's files or query hold, in canonical form. Kept as Parquet under the state folder, so that the same
+/// query over the same files runs once.
+pub async fn file_rows(project: &Project, spec: &ModelSpec) -> Result<RecordBatch> {
+    let contract = project.contract_of(spec);
+    let load = async || -> Result<RecordBatch> {
+        let raw = storage::engine::load(&project.root, &spec.data).await?;
+        features::canonical(&raw, contract)
+            .with_context(|| format!("the data of model \"{}\" does not fit contract \"{}\"", spec.name, contract.name))
+    };
+    if spec.data.sql.is_none() {
+        return load().await;
+    }
+    let place = cached_path(project, spec)?;
+    if place.exists()
+        && let Ok(batch) = storage::engine::read_file(&place)
+        && let Ok(batch) = features::canonical(&batch, contract)
+    {
+        return Ok(batch);
+    }
+    let batch = load().await?;
+    if let Err(error) = storage::parquet_log::write(&place, &batch) {
+        tracing::warn!("the query's answer can't be kept for the next time: {error}");
+    }
+    Ok(batch)
+}
+
+fn cached_path(project: &Project, spec: &ModelSpec) -> Result<PathBuf> {
+    let mut hasher = blake3::Hasher::new();
+    for path in storage::engine::files(&project.root, &spec.data) {
+        let bytes = std::fs::read(&path).with_context(|| format!("can't read {}", path.display()))?;
+        hasher.update(&(bytes.len() as u64).to_le_bytes()).update(&bytes);
+    }
+    hasher.update(&serde_json::to_vec(project.contract_of(spec))?);
+    Ok(project.state().join("cache").join(format!("{}.parquet", hasher.finalize().to_hex())))
+}
+
+fn instants<'a>(batch: &'a RecordBatch, column: &Option<String>) -> Option<&'a TimestampMicrosecondArray> {
+    batch.column_by_name(column.as_deref()?)?.as_primitive_opt::<TimestampMicrosecondType>()
+}
+
+/// Rows of events in `from .. to` whose outcome was known before `to`.
+fn known_before(
+    batch: &RecordBatch,
+    spec: &ModelSpec,
+    from: Option<Timestamp>,
+    to: Option<Timestamp>,
+) -> Result<RecordBatch> {
+    if from.is_none() && to.is_none() {
+        return Ok(batch.clone());
+    }
+    let Some(times) = instants(batch, &spec.time) else {
+        bail!("model \"{}\" declares no time column of type timestamp, so --from and --to mean nothing; declare `time`", spec.name);
+    };
+    let outcomes = instants(batch, &spec.outcome_at);
+    let keep: BooleanArray = (0..batch.num_rows())
+        .map(|row| {
+            let at = times.is_valid(row).then(|| Timestamp(times.value(row)));
+            let known = match outcomes {
+                Some(outcomes) => outcomes.is_valid(row).then(|| Timestamp(outcomes.value(row))),
+                None => at,
+            };
+            let early = from.is_none_or(|from| at.is_some_and(|at| at >= from));
+            let late = to.is_none_or(|to| at.is_some_and(|at| at < to) && known.is_some_and(|known| known < to));
+            Some(early && late)
+        })
+        .collect();
+    Ok(filter_record_batch(batch, &keep)?)
+}
+
+/// Logged rows joined with their newest outcomes, as far as those were known before `order.to`.
+fn log_rows(
+    project: &Project,
+    spec: &ModelSpec,
+    contract: &Contract,
+    schema: &SchemaRef,
+    order: &Order,
+) -> Result<Vec<RecordBatch>> {
+    let logged = storage::log::read(&project.log_path(), &spec.name, Columns::All)?;
+    let mut outcomes: HashMap<PredictionId, (Timestamp, f64)> = HashMap::new();
+    for outcome in &logged.outcomes {
+        if order.to.is_none_or(|to| outcome.at < to) {
+            let newest = outcomes.entry(outcome.id).or_insert((outcome.at, outcome.value));
+            if outcome.at > newest.0 {
+                *newest = (outcome.at, outcome.value);
+            }
+        }
+    }
+    let inputs: Vec<String> =
+        contract.column_names().filter(|name| *name != spec.target && Some(*name) != spec.outcome_at.as_deref()).map(str::to_owned).collect();
+    let reader = RowReader::new(contract, &inputs);
+    let mut batches = Vec::new();
+    for chunk in logged.predictions.chunks(8192) {
+        let (mut rows, mut known) = (Vec::new(), Vec::new());
+        for prediction in chunk {
+            let recent = order.from.is_none_or(|from| prediction.at >= from);
+            if let (true, Some(outcome)) = (recent, outcomes.get(&prediction.id)) {
+                rows.push(serde_json::from_str(&prediction.row).context("the decision log holds a row that is not JSON")?);
+                known.push(*outcome);
+            }
+        }
+        if rows.is_empty() {
+            continue;
+        }
+        let batch = reader.read(&rows).map_err(|problems| {
+            let first = problems.first().map(ToString::to_string).unwrap_or_default();
+            anyhow::anyhow!("the decision log no longer fits contract \"{}\": {first}", contract.name)
+        })?;
+        batches.push(with_outcomes(&batch, spec, schema, &known)?);
+    }
+    Ok(batches)
+}
+
+/// Completes a batch of request rows with target and outcome time, in the order of `schema`.
+fn with_outcomes(
+    batch: &RecordBatch,
+    spec: &ModelSpec,
+    schema: &SchemaRef,
+    known: &[(Timestamp, f64)],
+) -> Result<RecordBatch> {
+    let mut columns = Vec::with_capacity(schema.fields().len());
+    for field in schema.fields() {
+        let column = if *field.name() == spec.target {
+            let values = Float64Array::from_iter_values(known.iter().map(|(_, value)| *value));
+            let positive = spec.positive.as_ref().and_then(|positive| match positive {
+                vocabulary::contract::Scalar::Text(text) => Some(text.clone()),
+                _ => None,
+            });
+            match (field.data_type(), positive) {
+                (arrow::datatypes::DataType::Utf8, Some(positive)) => {
+                    let texts = known.iter().map(|(_, value)| if *value == 1.0 { positive.as_str() } else { "" });
+                    Arc::new(arrow::array::StringArray::from_iter_values(texts)) as _
+                }
+                (kind, _) => arrow::compute::cast(&values, kind)?,
+            }
+        } else if Some(field.name()) == spec.outcome_at.as_ref() {
+            let times = TimestampMicrosecondArray::from_iter_values(known.iter().map(|(at, _)| at.0));
+            Arc::new(times.with_timezone("UTC")) as _
+        } else {
+            match batch.column_by_name(field.name()) {
+                Some(column) => Arc::clone(column),
+                None => arrow::array::new_null_array(field.data_type(), batch.num_rows()),
+            }
+        };
+        columns.push(column);
+    }
+    Ok(RecordBatch::try_new(Arc::clone(schema), columns)?)
+}
+
+/// By time, then key, then the order given; without a time column, as given.
+pub fn sorted(batch: &RecordBatch, spec: &ModelSpec) -> Result<RecordBatch> {
+    if spec.time.is_none() {
+        return Ok(batch.clone());
+    }
+    let mut columns: Vec<arrow::compute::SortColumn> = [&spec.time, &spec.key]
+        .into_iter()
+        .flatten()
+        .filter_map(|name| batch.column_by_name(name))
+        .map(|column| arrow::compute::SortColumn { values: Arc::clone(column), options: None })
+        .collect();
+    let order: arrow::array::UInt32Array = (0..batch.num_rows() as u32).collect();
+    columns.push(arrow::compute::SortColumn { values: Arc::new(order), options: None });
+    Ok(take_record_batch(batch, &lexsort_to_indices(&columns, None)?)?)
+}
+
+/// The columns that training and serving of `spec` look at.
+pub fn used_columns(spec: &ModelSpec, inputs: &[String]) -> Vec<String> {
+    let mut columns = request_columns(spec, inputs);
+    for column in [Some(&spec.target), spec.outcome_at.as_ref()].into_iter().flatten() {
+        if !columns.contains(column) {
+            columns.push(column.clone());
+        }
+    }
+    columns
+}

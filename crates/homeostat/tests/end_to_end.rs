@@ -1,0 +1,12 @@
+//! The real binary, spoken to as a user would: commands, HTTP on a free port, signals.
+
+#[path = "end_to_end/bad_input.rs"]
+mod bad_input;
+#[path = "end_to_end/crash.rs"]
+mod crash;
+#[path = "end_to_end/lifecycle.rs"]
+mod lifecycle;
+#[path = "end_to_end/loop_runs.rs"]
+mod loop_runs;
+#[path = "end_to_end/support.rs"]
+mod support;

@@ -1,0 +1,22 @@
+//! What answers: the bundle that holds a version, the trait `Model` with its kernels, and calibration. Knows neither
+//! HTTP nor how a model is trained.
+//!
+//! The way of a row: [`Inputs`](vocabulary::Inputs) → [`Model::predict`] (raw score) → [`Calibration::apply`] → answer.
+//! All of it gives the same bits on any number of threads, in a batch of any length, on any platform.
+
+mod bundle;
+mod calibration;
+pub mod elementary;
+mod linear;
+mod manifest;
+mod model;
+mod predictor;
+mod trees;
+
+pub use bundle::{Bundle, BundleError, section};
+pub use calibration::{Calibration, CalibrationError};
+pub use linear::{LinearModel, LinearParts};
+pub use manifest::{MANIFEST_FORMAT, Manifest, TimeSpan};
+pub use model::{Link, Model, ModelError, load_model};
+pub use predictor::{LoadError, Predictor};
+pub use trees::TreesModel;

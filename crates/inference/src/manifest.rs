@@ -1,0 +1,58 @@
+//! What a version says about itself. It holds no clock time and no path: the same data, code and seed give the same
+//! bytes.
+
+use serde::{Deserialize, Serialize};
+use vocabulary::inputs::Layout;
+use vocabulary::model::Task;
+use vocabulary::{Digest, Metrics, Timestamp};
+
+/// Version of this format on disk.
+pub const MANIFEST_FORMAT: u32 = 1;
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Manifest {
+    pub format: u32,
+    /// Name of the model.
+    pub model: String,
+    /// Which kind of learner made it: the kind that [`crate::load_model`] takes.
+    pub learner: String,
+    pub task: Task,
+    pub target: String,
+    pub seed: u64,
+    /// Of the rows that were given for training, in canonical form.
+    pub data: Digest,
+    /// Of the compiled pipeline.
+    pub pipeline: Digest,
+    /// Rows with an outcome, in all parts.
+    pub rows: u64,
+    /// Rows without an outcome, which were left out.
+    pub rows_without_outcome: u64,
+    /// Rows that the model in this bundle learned from.
+    pub rows_learned: u64,
+    /// Rows that `metrics` were measured on.
+    pub rows_tested: u64,
+    /// Whether the model in this bundle learned from the test rows too: then `metrics` are those of its twin that did
+    /// not.
+    pub refitted_on_all: bool,
+    /// From the first to the last row that the model in this bundle learned from.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub time: Option<TimeSpan>,
+    /// Boosting rounds or epochs that were kept.
+    pub rounds: u32,
+    /// The version that this one was made from.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub parent: Option<Digest>,
+    /// Version of the program that trained it.
+    pub program: String,
+    /// What the model reads.
+    pub layout: Layout,
+    /// Measured on the newest rows, which the measured model had not seen.
+    pub metrics: Metrics,
+}
+
+/// Both ends included.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TimeSpan {
+    pub first: Timestamp,
+    pub last: Timestamp,
+}

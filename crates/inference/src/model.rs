@@ -1,0 +1,101 @@
+//! The trait that every kind of model implements, and loading one from its bytes.
+
+use crate::elementary::logistic;
+use crate::linear::LinearModel;
+use crate::trees::TreesModel;
+use serde::{Deserialize, Serialize};
+use vocabulary::inputs::{Inputs, Layout};
+use vocabulary::model::Task;
+
+/// A trained function from inputs to one number a row. It gives the same bits for a row whatever rows are beside it and
+/// however many threads there are.
+pub trait Model: Send + Sync {
+    /// The name under which [`load_model`] knows it.
+    fn kind(&self) -> &'static str;
+
+    /// What its inputs are.
+    fn layout(&self) -> &Layout;
+
+    /// Replaces the content of `out` by one raw score a row: before calibration, a probability for a binary target,
+    /// otherwise the quantity.
+    fn predict(&self, inputs: &Inputs, out: &mut Vec<f64>) -> Result<(), ModelError>;
+
+    /// What [`load_model`] reads.
+    fn to_bytes(&self) -> Vec<u8>;
+}
+
+/// From a model's sum to its score.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Link {
+    Identity,
+    Logistic,
+}
+
+impl Link {
+    pub fn of(task: Task) -> Link {
+        match task {
+            Task::Binary => Link::Logistic,
+            Task::Regression => Link::Identity,
+        }
+    }
+
+    pub fn apply(self, sum: f64) -> f64 {
+        match self {
+            Link::Identity => sum,
+            Link::Logistic => logistic(sum),
+        }
+    }
+
+    pub(crate) fn code(self) -> u8 {
+        match self {
+            Link::Identity => 0,
+            Link::Logistic => 1,
+        }
+    }
+
+    pub(crate) fn from_code(code: u8) -> Option<Link> {
+        [Link::Identity, Link::Logistic].into_iter().find(|link| link.code() == code)
+    }
+}
+
+#[derive(Debug, thiserror::Error)]
+pub enum ModelError {
+    #[error("\"{kind}\" is no kind of model that this program knows (linear, trees); use the program that wrote it")]
+    Kind { kind: String },
+    #[error("the {kind} model's bytes are damaged: {what}; fetch the version again")]
+    Damaged { kind: &'static str, what: String },
+    #[error("the inputs do not fit the {kind} model: {what}; they must come from the pipeline in the same bundle")]
+    Inputs { kind: &'static str, what: String },
+    #[error("the {kind} model cannot be made: {what}")]
+    Parts { kind: &'static str, what: String },
+    #[error("the trees cannot be evaluated or stored")]
+    Trees(#[from] hessboost::error::HessboostError),
+}
+
+/// Reads a model of the given kind from what [`Model::to_bytes`] wrote.
+pub fn load_model(kind: &str, bytes: &[u8], layout: &Layout) -> Result<Box<dyn Model>, ModelError> {
+    match kind {
+        LinearModel::KIND => Ok(Box::new(LinearModel::from_bytes(bytes, layout)?)),
+        TreesModel::KIND => Ok(Box::new(TreesModel::from_bytes(bytes, layout)?)),
+        _ => Err(ModelError::Kind { kind: kind.to_owned() }),
+    }
+}
+
+/// Checks that `inputs` have the widths of `layout` and whole rows.
+pub(crate) fn check_inputs(kind: &'static str, layout: &Layout, inputs: &Inputs) -> Result<(), ModelError> {
+    let wrong = |what: String| Err(ModelError::Inputs { kind, what });
+    if inputs.dense_width != layout.dense.len() || inputs.slot_width != layout.slots.len() {
+        return wrong(format!(
+            "{} dense columns and {} slots were given, {} and {} are expected",
+            inputs.dense_width,
+            inputs.slot_width,
+            layout.dense.len(),
+            layout.slots.len()
+        ));
+    }
+    if inputs.dense.len() != inputs.rows * inputs.dense_width || inputs.slots.len() != inputs.rows * inputs.slot_width {
+        return wrong(format!("{} rows are announced, but the values are not as many", inputs.rows));
+    }
+    Ok(())
+}

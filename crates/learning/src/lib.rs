@@ -1,0 +1,25 @@
+//! From rows with outcomes to a version: split, fit, calibrate, evaluate, put into a bundle. Knows neither HTTP nor the
+//! catalog, reads no clock, and gives the same bytes for the same data, declaration and seed on any number of threads.
+
+mod calibrate;
+mod data;
+mod error;
+mod fit;
+mod keyed;
+mod linear;
+mod metrics;
+mod paired;
+mod split;
+#[cfg(test)]
+mod testing;
+mod train;
+mod trees;
+
+pub use calibrate::choose as choose_calibration;
+pub use data::digest as data_digest;
+pub use error::LearnError;
+pub use fit::{Phase, Progress};
+pub use metrics::{ECE_BINS, evaluate};
+pub use paired::{Difference, paired};
+pub use split::{Split, split};
+pub use train::{TrainRequest, Trained, train};

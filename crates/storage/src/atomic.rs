@@ -1,0 +1,25 @@
+//! Files that are either the old one or the new one, whatever happens in between.
+
+use crate::StorageError;
+use std::fs::{self, File};
+use std::io::Write;
+use std::path::Path;
+
+/// Writes beside `path`, makes it durable, then renames it into place.
+pub fn write_atomically(path: &Path, bytes: &[u8]) -> Result<(), StorageError> {
+    let directory = path.parent().unwrap_or(Path::new("."));
+    fs::create_dir_all(directory).map_err(StorageError::io("can't create", directory))?;
+    let name = path.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
+    let beside = directory.join(format!(".{name}.{}.tmp", std::process::id()));
+    let written = (|| {
+        let mut file = File::create(&beside)?;
+        file.write_all(bytes)?;
+        file.sync_all()?;
+        fs::rename(&beside, path)?;
+        File::open(directory)?.sync_all()
+    })();
+    written.map_err(|source| {
+        let _ = fs::remove_file(&beside);
+        StorageError::io("can't write", path)(source)
+    })
+}

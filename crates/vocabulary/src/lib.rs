@@ -1,0 +1,24 @@
+//! The nouns of Homeostat: identifiers, the data contract, the model's declaration, records of what happened,
+//! findings and plans. Nothing here does input or output, reads a clock or draws a random number.
+
+pub mod contract;
+pub mod finding;
+pub mod id;
+pub mod inputs;
+pub mod metric;
+pub mod model;
+pub mod plan;
+pub mod profile;
+pub mod record;
+pub mod suggest;
+pub mod time;
+
+pub use contract::{Column, ColumnKind, Contract, NullPolicy, Repair};
+pub use finding::{Finding, FindingKind};
+pub use id::{Digest, PredictionId, Share, VersionRef};
+pub use inputs::Inputs;
+pub use metric::{Interval, Metrics};
+pub use model::{ModelSpec, Task};
+pub use plan::{Plan, Step};
+pub use record::{Outcome, Prediction, Routing};
+pub use time::{Span, Timestamp};

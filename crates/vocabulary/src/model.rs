@@ -1,0 +1,421 @@
+//! A model's declaration. On disk: `models/NAME.toml`.
+
+use crate::contract::Scalar;
+use crate::id::Share;
+use crate::time::Span;
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ModelSpec {
+    pub name: String,
+    pub contract: String,
+    pub task: Task,
+    /// The column to predict.
+    pub target: String,
+    /// The value of a binary target that counts as 1, where the target is not already 0/1 or a bool.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub positive: Option<Scalar>,
+    /// The column that says when the event happened. Without it, the order of the rows in the data stands for time.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub time: Option<String>,
+    /// The column that identifies the event; outcomes may join by it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub key: Option<String>,
+    /// The column that says when the outcome became known. A row is learned from only after that.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub outcome_at: Option<String>,
+    pub data: DataSpec,
+    #[serde(default)]
+    pub features: FeatureSpec,
+    #[serde(default)]
+    pub learner: LearnerSpec,
+    #[serde(default)]
+    pub split: SplitSpec,
+    #[serde(default)]
+    pub objective: ObjectiveSpec,
+    #[serde(default)]
+    pub monitors: MonitorSpec,
+    #[serde(default)]
+    pub retraining: RetrainingSpec,
+    #[serde(default)]
+    pub release: ReleaseSpec,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Task {
+    Binary,
+    Regression,
+}
+
+impl Task {
+    pub fn name(self) -> &'static str {
+        match self {
+            Task::Binary => "binary",
+            Task::Regression => "regression",
+        }
+    }
+}
+
+/// Where rows come from: one file, or a query over several.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct DataSpec {
+    /// A Parquet or CSV file, relative to the project's folder.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub file: Option<String>,
+    /// A file with one SQL query, relative to the project's folder.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sql: Option<String>,
+    /// The tables that the query reads: name to file.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub tables: BTreeMap<String, String>,
+}
+
+/// What the pipeline makes of the columns. Without anything declared, every contract column except target, time, key
+/// and `outcome_at` is used as its type suggests.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct FeatureSpec {
+    /// The columns to use; all usable ones when empty.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub columns: Vec<String>,
+    /// Columns never to use.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub exclude: Vec<String>,
+    /// Parts of an instant in a named time zone.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub time_parts: Vec<TimeParts>,
+    /// Combinations of string (or integer) columns taken as one category.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub cross: Vec<Vec<String>>,
+    /// Time between two instants, in seconds.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub difference: Vec<Difference>,
+    /// String columns (or crosses, as `a*b`) replaced by the smoothed mean of the target; all string columns with more
+    /// than 16 categories when empty. Trees only.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub target_mean: Vec<String>,
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct TimeParts {
+    pub column: String,
+    /// A name of the time-zone database, such as `America/New_York`.
+    #[serde(default = "utc")]
+    pub zone: String,
+    pub parts: Vec<TimePart>,
+}
+
+fn utc() -> String {
+    "UTC".to_owned()
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum TimePart {
+    /// 0 to 23
+    Hour,
+    /// 0 to 1439
+    MinuteOfDay,
+    /// 0 (Monday) to 6
+    Weekday,
+    /// 0 to 167, from Monday midnight
+    HourOfWeek,
+    /// 1 to 31
+    Day,
+    /// 1 to 12
+    Month,
+    /// 1 to 366
+    DayOfYear,
+    Year,
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Difference {
+    pub later: String,
+    pub earlier: String,
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum LearnerKind {
+    Linear,
+    #[default]
+    Trees,
+    /// Both are trained; the one with the lower validation loss is kept.
+    Auto,
+}
+
+impl LearnerKind {
+    pub fn name(self) -> &'static str {
+        match self {
+            LearnerKind::Linear => "linear",
+            LearnerKind::Trees => "trees",
+            LearnerKind::Auto => "auto",
+        }
+    }
+}
+
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct LearnerSpec {
+    pub kind: LearnerKind,
+    pub trees: TreesSpec,
+    pub linear: LinearSpec,
+    /// Rows this old weigh half of the newest; needs a time column.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub half_life: Option<Span>,
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct TreesSpec {
+    /// Boosting rounds at most; early stopping may keep fewer.
+    pub rounds: u32,
+    pub learning_rate: f64,
+    /// Leaves of one tree at most.
+    pub leaves: u32,
+    /// Rows that a leaf must hold at least.
+    pub min_rows: u32,
+    /// Share of columns that each tree sees.
+    pub column_share: f64,
+    /// Share of rows that each tree sees.
+    pub row_share: f64,
+    pub l2: f64,
+    /// Rounds without improvement on the validation rows after which boosting stops; 0 means never.
+    pub patience: u32,
+}
+
+impl Default for TreesSpec {
+    fn default() -> Self {
+        TreesSpec {
+            rounds: 600,
+            learning_rate: 0.06,
+            leaves: 31,
+            min_rows: 15,
+            column_share: 0.8,
+            row_share: 1.0,
+            l2: 0.5,
+            patience: 30,
+        }
+    }
+}
+
+/// FTRL-proximal (McMahan et al., "Ad Click Prediction: a View from the Trenches", KDD 2013, algorithm 1).
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct LinearSpec {
+    pub alpha: f64,
+    pub beta: f64,
+    pub l1: f64,
+    pub l2: f64,
+    /// Passes over the rows at most; early stopping may keep fewer.
+    pub epochs: u32,
+    /// Weights are kept in a table of `1 << table_bits`.
+    pub table_bits: u8,
+}
+
+impl Default for LinearSpec {
+    fn default() -> Self {
+        LinearSpec { alpha: 0.05, beta: 1.0, l1: 0.5, l2: 1.0, epochs: 8, table_bits: 18 }
+    }
+}
+
+/// Which part of the rows is for what. By time where there is a time column: the newest are the test, those before them
+/// the validation. Without one, by the order of the rows in the data unless `shuffle` is set.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct SplitSpec {
+    pub test: f64,
+    pub validation: f64,
+    /// For data without an order: rows are assigned by a hash of their place and the seed.
+    pub shuffle: bool,
+    /// After evaluation the model is fitted again on all rows, with the number of rounds that was found; the metrics stay
+    /// those of the model that had not seen the test rows.
+    pub refit: bool,
+}
+
+impl Default for SplitSpec {
+    fn default() -> Self {
+        SplitSpec { test: 0.2, validation: 0.15, shuffle: false, refit: true }
+    }
+}
+
+/// What a person promises about the model.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct ObjectiveSpec {
+    /// Requests answered within this time, in milliseconds.
+    pub latency_ms: f64,
+    /// A probability at least this high counts as a predicted positive.
+    pub threshold: f64,
+}
+
+impl Default for ObjectiveSpec {
+    fn default() -> Self {
+        ObjectiveSpec { latency_ms: 50.0, threshold: 0.5 }
+    }
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct MonitorSpec {
+    /// Chance that any monitor of this model ever raises a false alarm, over all features and for all time.
+    pub false_alarms: f64,
+    /// How far (largest difference of distribution functions) an input may leave its reference.
+    pub drift_tolerance: f64,
+    /// How far mean outcome and mean prediction may differ.
+    pub calibration_tolerance: f64,
+    /// How much the mean loss (Brier score, or scaled absolute error) may exceed its reference.
+    pub loss_tolerance: f64,
+}
+
+impl Default for MonitorSpec {
+    fn default() -> Self {
+        MonitorSpec { false_alarms: 0.05, drift_tolerance: 0.10, calibration_tolerance: 0.03, loss_tolerance: 0.01 }
+    }
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct RetrainingSpec {
+    /// Retrain when this much time has passed since the last training, if there are new outcomes.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub every: Option<Span>,
+    /// Retrain on an alarm, but not within this time of the last training.
+    pub cool_down: Span,
+    /// Whether alarms ask for a retraining.
+    pub on_alarm: bool,
+    /// New outcomes that a retraining needs at least.
+    pub min_outcomes: u64,
+    /// Only rows of the last this-much time are learned from.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub window: Option<Span>,
+}
+
+impl Default for RetrainingSpec {
+    fn default() -> Self {
+        RetrainingSpec { every: None, cool_down: Span::days(7), on_alarm: true, min_outcomes: 1000, window: None }
+    }
+}
+
+/// The release gate: a paired test on the same rows that may be looked at any time.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct ReleaseSpec {
+    /// Whether the loop may promote by itself.
+    pub automatic: bool,
+    /// Chance that a trial ever certifies a newcomer that is worse by more than the tolerance.
+    pub alpha: f64,
+    /// Rows with outcomes are summed in blocks of this length before they are compared: rows of one storm are not
+    /// independent.
+    pub block: Span,
+    /// Time in shadow at least.
+    pub min_shadow: Span,
+    /// Rows with outcomes at least.
+    pub min_rows: u64,
+    /// A newcomer must be certified not to lose more than the live version by this much a row …
+    pub tolerance: f64,
+    /// … and to lose less by this much on the rows seen, to be worth the change.
+    pub min_gain: f64,
+    /// Share of requests that a canary answers.
+    pub canary: Share,
+    /// Time in canary at least; zero goes from shadow straight to live.
+    pub min_canary: Span,
+    /// A trial without a verdict after this time is ended.
+    pub horizon: Span,
+}
+
+impl Default for ReleaseSpec {
+    fn default() -> Self {
+        ReleaseSpec {
+            automatic: true,
+            alpha: 0.05,
+            block: Span::hours(24),
+            min_shadow: Span::days(2),
+            min_rows: 1000,
+            tolerance: 0.002,
+            min_gain: 0.003,
+            canary: Share::from_bp(1000),
+            min_canary: Span::days(1),
+            horizon: Span::days(30),
+        }
+    }
+}
+
+#[derive(Debug, thiserror::Error, PartialEq)]
+#[error("model \"{model}\": {what}")]
+pub struct ModelSpecError {
+    pub model: String,
+    pub what: String,
+}
+
+impl ModelSpec {
+    /// The columns that never are inputs: target, time, key and the time of the outcome.
+    pub fn reserved_columns(&self) -> impl Iterator<Item = &str> {
+        [Some(&self.target), self.time.as_ref(), self.key.as_ref(), self.outcome_at.as_ref()]
+            .into_iter()
+            .flatten()
+            .map(String::as_str)
+    }
+
+    /// Checks the declaration against itself and its contract; every problem found is returned.
+    pub fn problems(&self, contract: &crate::Contract) -> Vec<ModelSpecError> {
+        let mut found = Vec::new();
+        let mut say = |what: String| found.push(ModelSpecError { model: self.name.clone(), what });
+        let mut column = |role: &str, name: &str| {
+            if contract.column(name).is_none() {
+                let hint = crate::suggest::hint(name, contract.column_names());
+                say(format!("{role} names column \"{name}\", which contract \"{}\" does not declare{hint}", contract.name));
+            }
+        };
+        column("target", &self.target);
+        for (role, name) in [("time", &self.time), ("key", &self.key), ("outcome_at", &self.outcome_at)] {
+            if let Some(name) = name {
+                column(role, name);
+            }
+        }
+        for name in self.features.columns.iter().chain(&self.features.exclude) {
+            column("features", name);
+        }
+        for parts in &self.features.time_parts {
+            column("features.time_parts", &parts.column);
+        }
+        for name in self.features.cross.iter().flatten() {
+            column("features.cross", name);
+        }
+        for difference in &self.features.difference {
+            column("features.difference", &difference.later);
+            column("features.difference", &difference.earlier);
+        }
+        if self.data.file.is_some() == self.data.sql.is_some() {
+            say("data needs either file or sql".to_owned());
+        }
+        if self.data.sql.is_none() && !self.data.tables.is_empty() {
+            say("data.tables is for data.sql".to_owned());
+        }
+        for (name, value, low, high) in [
+            ("split.test", self.split.test, 0.0, 0.9),
+            ("split.validation", self.split.validation, 0.01, 0.9),
+            ("split.test + split.validation", self.split.test + self.split.validation, 0.0, 0.95),
+            ("monitors.false_alarms", self.monitors.false_alarms, 1e-6, 0.5),
+            ("monitors.drift_tolerance", self.monitors.drift_tolerance, 0.0, 1.0),
+            ("release.alpha", self.release.alpha, 1e-6, 0.4),
+            ("release.tolerance", self.release.tolerance, 0.0, f64::MAX),
+            ("learner.trees.learning_rate", self.learner.trees.learning_rate, 1e-4, 1.0),
+            ("learner.trees.column_share", self.learner.trees.column_share, 0.01, 1.0),
+            ("learner.trees.row_share", self.learner.trees.row_share, 0.01, 1.0),
+            ("learner.linear.table_bits", f64::from(self.learner.linear.table_bits), 8.0, 28.0),
+        ] {
+            if !(low..=high).contains(&value) {
+                say(format!("{name} = {value} is outside {low} to {high}"));
+            }
+        }
+        found
+    }
+}

@@ -1,0 +1,91 @@
+//! What the data looked like when a version learned: the reference that the monitors compare with.
+
+use serde::{Deserialize, Serialize};
+
+pub const HOURS_OF_WEEK: usize = 168;
+
+/// Version of this format on disk.
+pub const REFERENCE_FORMAT: u32 = 1;
+
+/// Exact counts of the training rows by feature, hour of week and bin, and the loss to expect.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Reference {
+    pub format: u32,
+    pub rows: u64,
+    pub features: Vec<FeatureReference>,
+    /// Loss on rows that the model did not learn from; none where there were none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub loss: Option<LossReference>,
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct FeatureReference {
+    pub name: String,
+    pub bins: Bins,
+    /// `counts[hour_of_week][bin]`; an hour that was never seen has an empty list. Without a time column everything is
+    /// in hour 0 and `stratified` is false.
+    pub counts: Vec<Vec<u32>>,
+    pub stratified: bool,
+}
+
+/// How a raw value becomes a bin. Bin 0 is null.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Bins {
+    /// Ascending edges; a value's bin is 1 plus the number of edges that are below it. There are `edges + 2` bins.
+    Numeric { edges: Vec<f64> },
+    /// A value's bin is 1 plus its place in this list; any other is in the last bin. There are `values + 2` bins.
+    Categories { values: Vec<String> },
+}
+
+impl Bins {
+    pub fn len(&self) -> usize {
+        2 + match self {
+            Bins::Numeric { edges } => edges.len(),
+            Bins::Categories { values } => values.len(),
+        }
+    }
+
+    pub fn is_empty(&self) -> bool {
+        false
+    }
+
+    /// The bin of a number; NaN counts as null.
+    pub fn number(&self, value: Option<f64>) -> u16 {
+        match (self, value) {
+            (Bins::Numeric { edges }, Some(value)) if !value.is_nan() => {
+                (1 + edges.partition_point(|edge| *edge < value)) as u16
+            }
+            _ => 0,
+        }
+    }
+
+    /// The bin of a category.
+    pub fn category(&self, value: Option<&str>) -> u16 {
+        match (self, value) {
+            (Bins::Categories { values }, Some(value)) => {
+                (1 + values.iter().position(|known| known == value).unwrap_or(values.len())) as u16
+            }
+            _ => 0,
+        }
+    }
+}
+
+/// Loss measured on the newest rows that the model had not seen. For a binary target the loss is the Brier score; for a
+/// regression it is the absolute error divided by `scale`, at most 1.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub struct LossReference {
+    pub rows: u64,
+    pub mean: f64,
+    pub standard_deviation: f64,
+    pub scale: f64,
+}
+
+/// The bounded loss of one row, in [0, 1]. See [`LossReference`].
+pub fn bounded_loss(binary: bool, scale: f64, predicted: f64, outcome: f64) -> f64 {
+    if binary {
+        (predicted - outcome) * (predicted - outcome)
+    } else {
+        ((predicted - outcome).abs() / scale).min(1.0)
+    }
+}

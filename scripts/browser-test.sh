@@ -1,0 +1,24 @@
+#!/bin/sh
+# The dashboard's tests against a short quickstart that runs while they look.
+set -eu
+root=$(cd "$(dirname "$0")/.." && pwd)
+work=$(mktemp -d)
+trap 'kill "$pid" 2>/dev/null || true; wait "$pid" 2>/dev/null || true; rm -rf "$work"' EXIT INT TERM
+"$root/target/release/homeostat" quickstart --dir "$work/flights" --port 0 --until 2013-04-20 --speed 7200 \
+    >"$work/out" 2>"$work/err" &
+pid=$!
+port=""
+tries=0
+while [ -z "$port" ]; do
+    tries=$((tries + 1))
+    if [ "$tries" -gt 1200 ] || ! kill -0 "$pid" 2>/dev/null; then
+        echo "the quickstart did not start:" >&2
+        cat "$work/err" >&2
+        exit 1
+    fi
+    port=$(sed -n 's/.*"port":\([0-9]*\).*/\1/p' "$work/flights/.homeostat/server.json" 2>/dev/null || true)
+    sleep 0.25
+done
+cd "$root/dashboard"
+[ -d node_modules ] || npm ci --ignore-scripts --no-audit --no-fund >&2
+HOMEOSTAT_URL="http://127.0.0.1:$port" npm test

@@ -1,0 +1,20 @@
+#!/bin/sh
+# Installs, from the system's packages, what the tests start for real: Chromium for the dashboard.
+set -eu
+need=""
+[ -x "${CHROMIUM:-/usr/bin/chromium}" ] || need="$need chromium"
+python3 -c 'import venv, ensurepip' 2>/dev/null || need="$need python3-venv"
+if [ -z "$need" ]; then
+    echo "services: everything is installed" >&2
+    exit 0
+fi
+echo "services: installing$need from the system's packages" >&2
+if ! command -v apt-get >/dev/null 2>&1; then
+    echo "services: this script knows apt-get only; install$need by hand" >&2
+    exit 1
+fi
+SUDO=""
+[ "$(id -u)" = 0 ] || SUDO=sudo
+$SUDO apt-get update -qq
+# shellcheck disable=SC2086
+DEBIAN_FRONTEND=noninteractive $SUDO apt-get install -y -qq --no-install-recommends $need >&2
