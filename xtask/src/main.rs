@@ -83,7 +83,8 @@ fn named_paths(root: &Path) -> Result<Vec<String>> {
             let path_like = ["crates/", "dashboard/", "examples/", "scripts/", "xtask/", "benches/", "docs/", ".ci/"]
                 .iter()
                 .any(|start| quoted.starts_with(start));
-            if path_like && !quoted.contains([' ', '*', '<', '{']) && !root.join(quoted.trim_end_matches('/')).exists() {
+            if path_like && !quoted.contains([' ', '*', '<', '{']) && !root.join(quoted.trim_end_matches('/')).exists()
+            {
                 problems.push(format!("{document} names {quoted}, which does not exist"));
             }
         }

@@ -33,9 +33,8 @@ pub fn apply(
 ) -> Result<Routing, ApplyError> {
     let mut next = routing.clone();
     let route = next.models.get_mut(model).ok_or_else(|| ApplyError::NoModel(model.to_owned()))?;
-    let digest = |version: u32| {
-        digests.get(&version).copied().ok_or_else(|| ApplyError::NoVersion(model.to_owned(), version))
-    };
+    let digest =
+        |version: u32| digests.get(&version).copied().ok_or_else(|| ApplyError::NoVersion(model.to_owned(), version));
     match step {
         Step::Retrain => {}
         Step::StartShadow { version } => {

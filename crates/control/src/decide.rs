@@ -47,12 +47,13 @@ pub struct Jobs {
 pub fn assess(world: &World, spec: &ModelSpec, now: Timestamp) -> Vec<Finding> {
     let mut found = world.alarms.clone();
     let live = world.route.live.version;
-    let mut add = |kind: FindingKind, subject: Option<String>, since: Timestamp, message: String, evidence: Option<&Evidence>| {
-        let about = subject.as_deref().map(|subject| format!("/{subject}")).unwrap_or_default();
-        let id = format!("{}/{}{about}/{since}", world.model, kind.name());
-        let evidence = evidence.map(figures).unwrap_or_default();
-        found.push(Finding { id, model: world.model.clone(), kind, subject, at: now, since, message, evidence });
-    };
+    let mut add =
+        |kind: FindingKind, subject: Option<String>, since: Timestamp, message: String, evidence: Option<&Evidence>| {
+            let about = subject.as_deref().map(|subject| format!("/{subject}")).unwrap_or_default();
+            let id = format!("{}/{}{about}/{since}", world.model, kind.name());
+            let evidence = evidence.map(figures).unwrap_or_default();
+            found.push(Finding { id, model: world.model.clone(), kind, subject, at: now, since, message, evidence });
+        };
     let trained = world.last_training.unwrap_or(world.route.live.since);
     if let Some(every) = spec.retraining.every
         && now - trained >= every
@@ -63,7 +64,13 @@ pub fn assess(world: &World, spec: &ModelSpec, now: Timestamp) -> Vec<Finding> {
         && let Some(at) = world.jobs.last_failure
     {
         let count = world.jobs.failed_in_a_row;
-        add(FindingKind::JobFailed, None, at, format!("a training job failed ({count} in a row); see the jobs for the reason"), None);
+        add(
+            FindingKind::JobFailed,
+            None,
+            at,
+            format!("a training job failed ({count} in a row); see the jobs for the reason"),
+            None,
+        );
     }
     if world.data_bad {
         add(FindingKind::DataBad, None, trained, "too many rows break their contract to learn from them".into(), None);
@@ -120,9 +127,16 @@ fn sentence(kind: FindingKind, newcomer: u32, live: u32, evidence: &Evidence) ->
     let interval = format!("{:.4} [{low:.4}, {high:.4}] a row on the same {} rows", gain.abs(), evidence.rows);
     match kind {
         FindingKind::CandidateBetter => format!("version {newcomer} loses less than version {live}, by {interval}"),
-        FindingKind::CandidateWorse => format!("version {newcomer} is not better than version {live}: gain {gain:.4} [{low:.4}, {high:.4}] on the same {} rows", evidence.rows),
-        FindingKind::LiveWorseThanFallback => format!("version {live} loses more than version {newcomer}, which it replaced, by {interval}"),
-        _ => format!("no verdict between version {newcomer} and version {live} within the horizon: gain {gain:.4} [{low:.4}, {high:.4}]"),
+        FindingKind::CandidateWorse => format!(
+            "version {newcomer} is not better than version {live}: gain {gain:.4} [{low:.4}, {high:.4}] on the same {} rows",
+            evidence.rows
+        ),
+        FindingKind::LiveWorseThanFallback => {
+            format!("version {live} loses more than version {newcomer}, which it replaced, by {interval}")
+        }
+        _ => format!(
+            "no verdict between version {newcomer} and version {live} within the horizon: gain {gain:.4} [{low:.4}, {high:.4}]"
+        ),
     }
 }
 
@@ -168,7 +182,9 @@ fn about_candidate<'a>(
             Stage::Shadow if now - candidate.since < spec.release.min_shadow => None,
             Stage::Shadow if no_canary => Some((Step::Promote { version }, finding)),
             Stage::Shadow => Some((Step::StartCanary { version, share: spec.release.canary }, finding)),
-            Stage::Canary if now - candidate.since >= spec.release.min_canary => Some((Step::Promote { version }, finding)),
+            Stage::Canary if now - candidate.since >= spec.release.min_canary => {
+                Some((Step::Promote { version }, finding))
+            }
             Stage::Canary => None,
         };
     }
@@ -212,7 +228,10 @@ fn reason_to_retrain<'a>(
 #[derive(Clone, Debug, PartialEq)]
 pub enum Refusal {
     /// Made for another routing snapshot.
-    Stale { made_for: u64, in_force: u64 },
+    Stale {
+        made_for: u64,
+        in_force: u64,
+    },
     TwoRisks,
     NoSuchFinding(String),
     NoSuchVersion(u32),
@@ -238,9 +257,12 @@ pub fn lint(plan: &Plan, world: &World, findings: &[Finding], spec: &ModelSpec) 
         if because.is_none() {
             refused.push(Refusal::NoSuchFinding(planned.because.clone()));
         }
-        let proven = spec.release.automatic && because.is_some_and(|finding| finding.kind == FindingKind::CandidateBetter);
+        let proven =
+            spec.release.automatic && because.is_some_and(|finding| finding.kind == FindingKind::CandidateBetter);
         match &planned.step {
-            Step::StartShadow { version } if !world.versions.contains(version) => refused.push(Refusal::NoSuchVersion(*version)),
+            Step::StartShadow { version } if !world.versions.contains(version) => {
+                refused.push(Refusal::NoSuchVersion(*version))
+            }
             Step::StartCanary { version, .. } | Step::Promote { version } => {
                 if candidate != Some(*version) {
                     refused.push(Refusal::NotTheCandidate(*version));
@@ -249,7 +271,9 @@ pub fn lint(plan: &Plan, world: &World, findings: &[Finding], spec: &ModelSpec) 
                     refused.push(Refusal::Unproven(*version));
                 }
             }
-            Step::Discard { version } if candidate != Some(*version) => refused.push(Refusal::NotTheCandidate(*version)),
+            Step::Discard { version } if candidate != Some(*version) => {
+                refused.push(Refusal::NotTheCandidate(*version))
+            }
             Step::RollBack { to } if world.route.fallback.as_ref().is_none_or(|fallback| fallback.version != *to) => {
                 refused.push(Refusal::NoFallback);
             }

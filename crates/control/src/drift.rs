@@ -140,9 +140,10 @@ impl InputMonitor {
         let live_radius = self.band.radius(effective);
         let shown = |feature: &Feature| {
             let seen = (self.rows > 0).then(|| feature.compare(&self.strata_seen));
-            let radius = seen.as_ref().filter(|_| live_radius.is_finite()).map(|seen| {
-                live_radius + reference_radius(seen, effective / rows, self.alpha_reference)
-            });
+            let radius = seen
+                .as_ref()
+                .filter(|_| live_radius.is_finite())
+                .map(|seen| live_radius + reference_radius(seen, effective / rows, self.alpha_reference));
             FeatureSummary {
                 name: feature.name.clone(),
                 distance: seen.map(|seen| seen.distance),
@@ -240,13 +241,20 @@ impl Feature {
         let last = seen.live.len() - 1;
         let moved = |bin: usize| seen.live[bin] - seen.reference[bin];
         if moved(0).abs() > tolerance {
-            return format!("{name}: missing values went from {} to {}", percent(seen.reference[0]), percent(seen.live[0]));
+            return format!(
+                "{name}: missing values went from {} to {}",
+                percent(seen.reference[0]),
+                percent(seen.live[0])
+            );
         }
         match &self.bins {
             Bins::Categories { values } => {
                 if moved(last).abs() > tolerance {
                     let (before, after) = (percent(seen.reference[last]), percent(seen.live[last]));
-                    return format!("{name}: values outside the {} known ones went from {before} to {after}", values.len());
+                    return format!(
+                        "{name}: values outside the {} known ones went from {before} to {after}",
+                        values.len()
+                    );
                 }
                 let most = (1..last).max_by(|a, b| moved(*a).abs().total_cmp(&moved(*b).abs())).unwrap_or(1);
                 let (before, after) = (percent(seen.reference[most]), percent(seen.live[most]));

@@ -125,7 +125,9 @@ impl Trial {
         let spec = &self.spec;
         let enough = self.rows >= spec.min_rows && now - self.since >= spec.min_shadow;
         match interval {
-            Some((mean, radius)) if enough && mean - radius > -spec.tolerance && mean > spec.min_gain => Verdict::Better,
+            Some((mean, radius)) if enough && mean - radius > -spec.tolerance && mean > spec.min_gain => {
+                Verdict::Better
+            }
             Some((mean, radius)) if enough && mean + radius < spec.tolerance => Verdict::Worse,
             _ if now - self.since >= spec.horizon => Verdict::Undecided,
             _ => Verdict::NotEnough,

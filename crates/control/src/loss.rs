@@ -186,7 +186,10 @@ mod tests {
     fn nothing_is_found_where_nothing_changed() {
         for seed in 0..20 {
             let (loss, calibration) = run(seed, 30, 0.18, 0.18);
-            assert!(loss.certified.is_none() && calibration.certified.is_none(), "seed {seed}: {loss:?} {calibration:?}");
+            assert!(
+                loss.certified.is_none() && calibration.certified.is_none(),
+                "seed {seed}: {loss:?} {calibration:?}"
+            );
         }
     }
 

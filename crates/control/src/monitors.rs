@@ -75,22 +75,33 @@ impl MonitorSet {
             && let (Some(at), Some(mean)) = (loss.certified, loss.mean)
         {
             let message = format!("the loss is {mean:.4} where {:.4} was measured before release", loss.reference);
-            let evidence = [("mean", mean), ("reference", loss.reference), ("limit", loss.limit), ("e_value", loss.e_value)];
+            let evidence =
+                [("mean", mean), ("reference", loss.reference), ("limit", loss.limit), ("e_value", loss.e_value)];
             found.push(self.finding(FindingKind::LossHigh, at, message, &evidence));
         }
         let calibration = self.calibration.summary();
         if let (Some(at), Some(gap)) = (calibration.certified, calibration.gap) {
             let way = if gap > 0.0 { "low" } else { "high" };
-            let message = format!("predictions are too {way} by {:.3} on average [{:.3}, {:.3}]", gap.abs(), calibration.low, calibration.high);
-            let evidence =
-                [("gap", gap), ("low", calibration.low), ("high", calibration.high), ("tolerance", calibration.tolerance)];
+            let message = format!(
+                "predictions are too {way} by {:.3} on average [{:.3}, {:.3}]",
+                gap.abs(),
+                calibration.low,
+                calibration.high
+            );
+            let evidence = [
+                ("gap", gap),
+                ("low", calibration.low),
+                ("high", calibration.high),
+                ("tolerance", calibration.tolerance),
+            ];
             found.push(self.finding(FindingKind::Miscalibrated, at, message, &evidence));
         }
         found
     }
 
     fn finding(&self, kind: FindingKind, at: Timestamp, message: String, evidence: &[(&str, f64)]) -> Finding {
-        let evidence: BTreeMap<String, f64> = evidence.iter().map(|(name, value)| ((*name).to_owned(), *value)).collect();
+        let evidence: BTreeMap<String, f64> =
+            evidence.iter().map(|(name, value)| ((*name).to_owned(), *value)).collect();
         Finding {
             id: format!("{}/{}/{}", self.model, kind.name(), self.since),
             model: self.model.clone(),

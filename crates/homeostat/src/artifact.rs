@@ -41,12 +41,25 @@ impl Artifact {
         let enforcer = Enforcer::new(&contract, &columns)?;
         let reader = RowReader::new(&contract, &columns);
         let digest = bundle.digest();
-        Ok(Artifact { number, digest, manifest, spec, contract, pipeline, predictor, reference, enforcer, reader, columns })
+        Ok(Artifact {
+            number,
+            digest,
+            manifest,
+            spec,
+            contract,
+            pipeline,
+            predictor,
+            reference,
+            enforcer,
+            reader,
+            columns,
+        })
     }
 
     pub fn load(project: &Project, version: &Version) -> Result<Arc<Artifact>> {
         let bytes = project.blobs().get(&version.digest)?;
-        let opened = Artifact::open(version.number, &bytes).with_context(|| format!("{} can't be used", version.name()))?;
+        let opened =
+            Artifact::open(version.number, &bytes).with_context(|| format!("{} can't be used", version.name()))?;
         Ok(Arc::new(opened))
     }
 
@@ -60,7 +73,7 @@ impl Artifact {
 }
 
 /// Input columns, then time and key where the model declares them.
-pub fn request_columns(spec: &ModelSpec, inputs: &[String]) -> Vec<String> {
+fn request_columns(spec: &ModelSpec, inputs: &[String]) -> Vec<String> {
     let mut columns = inputs.to_vec();
     for column in [&spec.time, &spec.key].into_iter().flatten() {
         if !columns.contains(column) {

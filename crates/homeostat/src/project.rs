@@ -189,9 +189,11 @@ impl Project {
     fn check_config(&self) -> Result<()> {
         let file = self.root.join(FILE);
         let storage = &self.config.storage;
-        for (key, value, scheme) in
-            [("catalog", &storage.catalog, "sqlite:"), ("blobs", &storage.blobs, "file:"), ("stream", &storage.stream, "file:")]
-        {
+        for (key, value, scheme) in [
+            ("catalog", &storage.catalog, "sqlite:"),
+            ("blobs", &storage.blobs, "file:"),
+            ("stream", &storage.stream, "file:"),
+        ] {
             if let Some(value) = value
                 && !value.starts_with(scheme)
             {
@@ -200,7 +202,10 @@ impl Project {
         }
         if self.config.project.time_zone.parse::<chrono_tz::Tz>().is_err() {
             let zone = &self.config.project.time_zone;
-            bail!("{}: [project] time_zone = \"{zone}\" is no name of the time-zone database, such as \"Europe/Rome\"", file.display());
+            bail!(
+                "{}: [project] time_zone = \"{zone}\" is no name of the time-zone database, such as \"Europe/Rome\"",
+                file.display()
+            );
         }
         if self.config.engine.batch != "embedded" {
             bail!(
@@ -216,7 +221,11 @@ impl Project {
         self.models.get(name).with_context(|| {
             let names: Vec<&str> = self.models.keys().map(String::as_str).collect();
             let hint = suggest::hint(name, names.iter().copied());
-            format!("no model \"{name}\" in {}{hint} (there are: {})", self.root.join("models").display(), names.join(", "))
+            format!(
+                "no model \"{name}\" in {}{hint} (there are: {})",
+                self.root.join("models").display(),
+                names.join(", ")
+            )
         })
     }
 
@@ -226,7 +235,10 @@ impl Project {
         match (all.next(), all.next()) {
             (Some(model), None) => Ok(model),
             (None, _) => bail!("the project declares no model; add one under {}", self.root.join("models").display()),
-            _ => bail!("the project has several models ({}); name one", self.models.keys().cloned().collect::<Vec<_>>().join(", ")),
+            _ => bail!(
+                "the project has several models ({}); name one",
+                self.models.keys().cloned().collect::<Vec<_>>().join(", ")
+            ),
         }
     }
 
@@ -298,7 +310,7 @@ fn toml_files(folder: &Path) -> Result<Vec<PathBuf>> {
 pub fn read_toml<T: for<'de> Deserialize<'de>>(path: &Path) -> Result<T> {
     let text = std::fs::read_to_string(path).with_context(|| format!("can't read {}", path.display()))?;
     toml::from_str(&text).map_err(|error| {
-        let line = error.span().map(|span| text[..span.start.min(text.len())].lines().count().max(1));
+        let line = error.span().map(|span| text[..span.start.min(text.len())].matches('\n').count() + 1);
         let place = line.map_or_else(|| path.display().to_string(), |line| format!("{}, line {line}", path.display()));
         anyhow::anyhow!("{place}: {}", explain(error.message()))
     })

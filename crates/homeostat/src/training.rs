@@ -1,7 +1,6 @@
 //! Making a version: the training set as it was known at an instant, the training itself, and the registration with
 //! lineage and audit record. The server never does this itself; its jobs run the same code in a child process.
 
-use crate::artifact::request_columns;
 use crate::clock;
 use crate::project::Project;
 use anyhow::{Context, Result, bail};
@@ -44,7 +43,6 @@ pub struct LogUse {
 /// A registered version and what there is to say about its making.
 pub struct Made {
     pub version: Version,
-    pub violations: Violations,
     pub cpu_seconds: f64,
 }
 
@@ -133,7 +131,7 @@ pub async fn make(
             detail: format!("{} from {} rows, digest {}", version.learner, version.rows, version.digest),
         })
         .await?;
-    Ok(Made { version, violations: set.violations, cpu_seconds: clock::cpu_seconds() - cpu_before })
+    Ok(Made { version, cpu_seconds: clock::cpu_seconds() - cpu_before })
 }
 
 /// All cores where none are asked for.
@@ -173,7 +171,9 @@ pub async fn training_set(project: &Project, spec: &ModelSpec, order: &Order) ->
 }
 
 fn first_reason(rejected: &[features::Rejected]) -> String {
-    rejected.first().map_or_else(String::new, |r| format!("; the first: row {}, column \"{}\": {}", r.row, r.column, r.what))
+    rejected
+        .first()
+        .map_or_else(String::new, |r| format!("; the first: row {}, column \"{}\": {}", r.row, r.column, r.what))
 }
 
 /// What the model's files or query hold, in canonical form. Kept as Parquet under the state folder, so that the same
@@ -227,7 +227,10 @@ fn known_before(
         return Ok(batch.clone());
     }
     let Some(times) = instants(batch, &spec.time) else {
-        bail!("model \"{}\" declares no time column of type timestamp, so --from and --to mean nothing; declare `time`", spec.name);
+        bail!(
+            "model \"{}\" declares no time column of type timestamp, so --from and --to mean nothing; declare `time`",
+            spec.name
+        );
     };
     let outcomes = instants(batch, &spec.outcome_at);
     let keep: BooleanArray = (0..batch.num_rows())
@@ -263,8 +266,11 @@ fn log_rows(
             }
         }
     }
-    let inputs: Vec<String> =
-        contract.column_names().filter(|name| *name != spec.target && Some(*name) != spec.outcome_at.as_deref()).map(str::to_owned).collect();
+    let inputs: Vec<String> = contract
+        .column_names()
+        .filter(|name| *name != spec.target && Some(*name) != spec.outcome_at.as_deref())
+        .map(str::to_owned)
+        .collect();
     let reader = RowReader::new(contract, &inputs);
     let mut batches = Vec::new();
     for chunk in logged.predictions.chunks(8192) {
@@ -272,7 +278,9 @@ fn log_rows(
         for prediction in chunk {
             let recent = order.from.is_none_or(|from| prediction.at >= from);
             if let (true, Some(outcome)) = (recent, outcomes.get(&prediction.id)) {
-                rows.push(serde_json::from_str(&prediction.row).context("the decision log holds a row that is not JSON")?);
+                rows.push(
+                    serde_json::from_str(&prediction.row).context("the decision log holds a row that is not JSON")?,
+                );
                 known.push(*outcome);
             }
         }
@@ -338,15 +346,4 @@ pub fn sorted(batch: &RecordBatch, spec: &ModelSpec) -> Result<RecordBatch> {
     let order: arrow::array::UInt32Array = (0..batch.num_rows() as u32).collect();
     columns.push(arrow::compute::SortColumn { values: Arc::new(order), options: None });
     Ok(take_record_batch(batch, &lexsort_to_indices(&columns, None)?)?)
-}
-
-/// The columns that training and serving of `spec` look at.
-pub fn used_columns(spec: &ModelSpec, inputs: &[String]) -> Vec<String> {
-    let mut columns = request_columns(spec, inputs);
-    for column in [Some(&spec.target), spec.outcome_at.as_ref()].into_iter().flatten() {
-        if !columns.contains(column) {
-            columns.push(column.clone());
-        }
-    }
-    columns
 }

@@ -7,7 +7,10 @@ use std::path::Path;
 
 /// Writes beside `path`, makes it durable, then renames it into place.
 pub fn write_atomically(path: &Path, bytes: &[u8]) -> Result<(), StorageError> {
-    let directory = path.parent().unwrap_or(Path::new("."));
+    let directory = match path.parent() {
+        Some(parent) if !parent.as_os_str().is_empty() => parent,
+        _ => Path::new("."),
+    };
     fs::create_dir_all(directory).map_err(StorageError::io("can't create", directory))?;
     let name = path.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
     let beside = directory.join(format!(".{name}.{}.tmp", std::process::id()));

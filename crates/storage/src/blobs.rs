@@ -34,10 +34,7 @@ impl Blobs {
         let bytes = match std::fs::read(&path) {
             Ok(bytes) => bytes,
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
-                return Err(StorageError::NoBlob {
-                    digest: digest.to_string(),
-                    path: self.root.display().to_string(),
-                });
+                return Err(StorageError::NoBlob { digest: digest.to_string(), path: self.root.display().to_string() });
             }
             Err(error) => return Err(StorageError::io("can't read", &path)(error)),
         };

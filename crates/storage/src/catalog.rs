@@ -3,7 +3,9 @@
 use crate::StorageError;
 use serde::{Deserialize, Serialize};
 use sqlx::Row;
-use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePool, SqlitePoolOptions, SqliteRow, SqliteSynchronous};
+use sqlx::sqlite::{
+    SqliteConnectOptions, SqliteJournalMode, SqlitePool, SqlitePoolOptions, SqliteRow, SqliteSynchronous,
+};
 use std::path::Path;
 use std::time::Duration;
 use vocabulary::{Digest, Finding, Metrics, Routing, Timestamp, VersionRef};

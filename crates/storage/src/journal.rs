@@ -332,9 +332,7 @@ pub fn segments(folder: &Path) -> Result<Vec<PathBuf>, StorageError> {
 /// The whole records of a segment, and the length up to which it is whole.
 pub fn read_segment(path: &Path) -> Result<(Vec<Record>, u64), StorageError> {
     let mut bytes = Vec::new();
-    File::open(path)
-        .and_then(|mut file| file.read_to_end(&mut bytes))
-        .map_err(StorageError::io("can't read", path))?;
+    File::open(path).and_then(|mut file| file.read_to_end(&mut bytes)).map_err(StorageError::io("can't read", path))?;
     if bytes.len() < HEADER.len() {
         return Ok((Vec::new(), 0));
     }

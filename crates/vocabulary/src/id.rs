@@ -13,7 +13,9 @@ pub enum IdError {
     Prediction(String),
     #[error("\"{0}\" is not a share; write a percentage such as 5% or 100%")]
     Share(String),
-    #[error("\"{0}\" is not a version; write model@7, model@live, model@candidate, model@fallback, or a digest of at least 8 digits")]
+    #[error(
+        "\"{0}\" is not a version; write model@7, model@live, model@candidate, model@fallback, or a digest of at least 8 digits"
+    )]
     Version(String),
     #[error("\"{0}\" is not a name: letters, digits, '-' and '_' are allowed, 64 at most, starting with a letter")]
     Name(String),

@@ -371,7 +371,10 @@ impl ModelSpec {
         let mut column = |role: &str, name: &str| {
             if contract.column(name).is_none() {
                 let hint = crate::suggest::hint(name, contract.column_names());
-                say(format!("{role} names column \"{name}\", which contract \"{}\" does not declare{hint}", contract.name));
+                say(format!(
+                    "{role} names column \"{name}\", which contract \"{}\" does not declare{hint}",
+                    contract.name
+                ));
             }
         };
         column("target", &self.target);

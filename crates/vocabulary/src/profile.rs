@@ -83,9 +83,5 @@ pub struct LossReference {
 
 /// The bounded loss of one row, in [0, 1]. See [`LossReference`].
 pub fn bounded_loss(binary: bool, scale: f64, predicted: f64, outcome: f64) -> f64 {
-    if binary {
-        (predicted - outcome) * (predicted - outcome)
-    } else {
-        ((predicted - outcome).abs() / scale).min(1.0)
-    }
+    if binary { (predicted - outcome) * (predicted - outcome) } else { ((predicted - outcome).abs() / scale).min(1.0) }
 }

@@ -57,7 +57,8 @@ async fn model(project: &Project, spec: &ModelSpec, parity: bool) -> Result<(Val
     let target = features::target_values(spec, &enforced.batch)?;
     let outcomes = target.iter().filter(|value| !value.is_nan()).count();
     let refused = violations.rejected_rows + violations.quarantined_rows;
-    let mut report = json!({ "rows": rows.num_rows(), "outcomes": outcomes, "refused": refused, "violations": violations });
+    let mut report =
+        json!({ "rows": rows.num_rows(), "outcomes": outcomes, "refused": refused, "violations": violations });
     let mut fine = outcomes > 0 && refused == 0;
     if parity {
         let recipes: &[Recipe] = match spec.learner.kind {

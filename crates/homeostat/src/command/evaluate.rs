@@ -71,7 +71,11 @@ pub async fn evaluate(project: &Project, args: &Evaluate, json: bool) -> Result<
     let truth = truth(&artifact, &scored, &args.data)?;
     let known: Vec<usize> = (0..truth.len()).filter(|row| !truth[*row].is_nan()).collect();
     if known.is_empty() {
-        bail!("{}: no row has a value in \"{}\", so there is nothing to measure", args.data.display(), artifact.spec.target);
+        bail!(
+            "{}: no row has a value in \"{}\", so there is nothing to measure",
+            args.data.display(),
+            artifact.spec.target
+        );
     }
     let measure = |rows: &[usize]| {
         let answers: Vec<f64> = rows.iter().map(|row| scored.answers[*row]).collect();
@@ -118,7 +122,8 @@ fn slices(args: &Evaluate, scored: &Scored, known: &[usize], measure: &dyn Fn(&[
             let hint = vocabulary::suggest::hint(column, schema.fields().iter().map(|field| field.name().as_str()));
             bail!("--slices {column}: {} has no such column{hint}", args.data.display());
         };
-        let texts = cast(values, &DataType::Utf8).with_context(|| format!("--slices {column}: its values are no text"))?;
+        let texts =
+            cast(values, &DataType::Utf8).with_context(|| format!("--slices {column}: its values are no text"))?;
         let texts = texts.as_string::<i32>();
         let mut groups: BTreeMap<String, Vec<usize>> = BTreeMap::new();
         for row in known {
@@ -164,7 +169,13 @@ pub async fn compare(project: &Project, args: &Compare, json: bool) -> Result<bo
             .iter()
             .map(|(name, d)| {
                 let interval = format!("[{:.5}, {:.5}]", d.interval.low, d.interval.high);
-                vec![name.clone(), output::figure(Some(d.first)), output::figure(Some(d.second)), format!("{:+.5}", d.value), interval]
+                vec![
+                    name.clone(),
+                    output::figure(Some(d.first)),
+                    output::figure(Some(d.second)),
+                    format!("{:+.5}", d.value),
+                    interval,
+                ]
             })
             .collect();
         let head = ["metric", &a.name(), &b.name(), "difference", "95 % interval"];
@@ -176,9 +187,8 @@ pub async fn compare(project: &Project, args: &Compare, json: bool) -> Result<bo
 /// The newest part of the model's own data: what neither version should have learned from is for the reader to judge.
 fn newest(project: &Project, artifact: &Artifact) -> Result<(RecordBatch, Vec<f64>)> {
     let spec = project.model(&artifact.spec.name)?;
-    let rows = tokio::task::block_in_place(|| {
-        tokio::runtime::Handle::current().block_on(training::file_rows(project, spec))
-    })?;
+    let rows =
+        tokio::task::block_in_place(|| tokio::runtime::Handle::current().block_on(training::file_rows(project, spec)))?;
     let rows = training::sorted(&rows, spec)?;
     let test = ((rows.num_rows() as f64 * spec.split.test) as usize).max(1);
     let rows = rows.slice(rows.num_rows() - test.min(rows.num_rows()), test.min(rows.num_rows()));
@@ -192,7 +202,9 @@ pub async fn predict(project: &Project, args: &Predict, json: bool) -> Result<bo
         Err(_) if !args.model.contains('@') => {
             project.model(&args.model)?;
             let newest = project.catalog().await?.versions(Some(&args.model)).await?.pop();
-            newest.with_context(|| format!("model \"{0}\" has no version; train one with `homeostat train {0}`", args.model))?
+            newest.with_context(|| {
+                format!("model \"{0}\" has no version; train one with `homeostat train {0}`", args.model)
+            })?
         }
         resolved => resolved?,
     };
@@ -203,7 +215,12 @@ pub async fn predict(project: &Project, args: &Predict, json: bool) -> Result<bo
     let shown = json!({ "version": version.name(), "rows": scored.answers.len(), "rows_refused": refused,
         "violations": scored.violations, "out": args.out });
     output::show(json, &shown, || {
-        format!("{}: {} rows scored, {refused} refused, written to {}", version.name(), scored.answers.len(), args.out.display())
+        format!(
+            "{}: {} rows scored, {refused} refused, written to {}",
+            version.name(),
+            scored.answers.len(),
+            args.out.display()
+        )
     })?;
     Ok(refused == 0)
 }
@@ -235,4 +252,3 @@ fn write(artifact: &Artifact, scored: &Scored, out: &Path) -> Result<()> {
         _ => bail!("--out {}: name a .parquet or a .csv file", out.display()),
     }
 }
-

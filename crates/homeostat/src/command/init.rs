@@ -19,7 +19,8 @@ pub fn run(args: &Init, json: bool) -> Result<bool> {
     }
     let raw = storage::engine::read_file(&args.data)?;
     let schema = raw.schema();
-    for (flag, name) in [("--target", Some(&args.target)), ("--time", args.time.as_ref()), ("--key", args.key.as_ref())] {
+    for (flag, name) in [("--target", Some(&args.target)), ("--time", args.time.as_ref()), ("--key", args.key.as_ref())]
+    {
         if let Some(name) = name
             && schema.column_with_name(name).is_none()
         {
@@ -31,12 +32,8 @@ pub fn run(args: &Init, json: bool) -> Result<bool> {
         bail!("{} has no rows", args.data.display());
     }
     let name = model_name(args.name.as_deref().unwrap_or(&args.target));
-    let hints = InferHints {
-        name: name.clone(),
-        target: args.target.clone(),
-        time: args.time.clone(),
-        key: args.key.clone(),
-    };
+    let hints =
+        InferHints { name: name.clone(), target: args.target.clone(), time: args.time.clone(), key: args.key.clone() };
     let mut contract = infer_contract(&raw, &hints)?;
     // What lies outside the inferred ranges is new, not wrong: it is brought to the range's end and counted. A person who
     // knows better writes "reject".
@@ -71,26 +68,37 @@ pub fn run(args: &Init, json: bool) -> Result<bool> {
     let shown = serde_json::json!({ "dir": args.dir, "model": name, "task": task.name(), "rows": batch.num_rows(),
         "columns": contract.columns.len(), "time": contract.time, "key": contract.key, "contract": contract });
     output::show(json, &shown, || {
-        let rows: Vec<Vec<String>> = contract.columns.iter().map(|column| {
-            let what = match (&column.range, &column.categories) {
-                (Some([low, high]), _) => format!("{low} to {high}"),
-                (_, Some(values)) => format!("{} categories", values.len()),
-                _ => String::new(),
-            };
-            vec![column.name.clone(), column.kind.name().into(), column.unit.clone().unwrap_or_default(), what]
-        }).collect();
+        let rows: Vec<Vec<String>> = contract
+            .columns
+            .iter()
+            .map(|column| {
+                let what = match (&column.range, &column.categories) {
+                    (Some([low, high]), _) => format!("{low} to {high}"),
+                    (_, Some(values)) => format!("{} categories", values.len()),
+                    _ => String::new(),
+                };
+                vec![column.name.clone(), column.kind.name().into(), column.unit.clone().unwrap_or_default(), what]
+            })
+            .collect();
         format!(
             "{}: model \"{name}\" ({}), {} rows, {} columns\n\n{}\n\nNext: cd {} && homeostat train",
-            args.dir.display(), task.name(), batch.num_rows(), contract.columns.len(),
-            output::table(&["column", "type", "unit", "allowed"], &rows), args.dir.display()
+            args.dir.display(),
+            task.name(),
+            batch.num_rows(),
+            contract.columns.len(),
+            output::table(&["column", "type", "unit", "allowed"], &rows),
+            args.dir.display()
         )
     })?;
     Ok(true)
 }
 
 fn model_name(text: &str) -> String {
-    let mut name: String =
-        text.chars().map(|c| if c.is_ascii_alphanumeric() || c == '_' || c == '-' { c } else { '_' }).take(64).collect();
+    let mut name: String = text
+        .chars()
+        .map(|c| if c.is_ascii_alphanumeric() || c == '_' || c == '-' { c } else { '_' })
+        .take(64)
+        .collect();
     if !name.starts_with(|c: char| c.is_ascii_alphabetic()) {
         name.insert_str(0, "model_");
         name.truncate(64);
@@ -117,7 +125,9 @@ fn task_of(contract: &Contract, batch: &RecordBatch, args: &Init) -> Result<(Tas
     };
     match task {
         Task::Regression if matches!(column.kind, ColumnKind::Int | ColumnKind::Float) => Ok((task, None)),
-        Task::Regression => bail!("target \"{}\" is of type {}; a regression needs numbers", args.target, column.kind.name()),
+        Task::Regression => {
+            bail!("target \"{}\" is of type {}; a regression needs numbers", args.target, column.kind.name())
+        }
         Task::Binary if column.kind == ColumnKind::Bool => Ok((task, None)),
         Task::Binary if distinct.len() != 2 => {
             bail!("target \"{}\" has {} distinct values; a binary model needs two", args.target, distinct.len())
@@ -177,7 +187,8 @@ fn write(args: &Init, contract: &Contract, spec: &ModelSpec, file_name: &str) ->
     put(place(&format!("models/{}.toml", spec.name)), toml::to_string(spec)?)?;
     put(place(".gitignore"), "/.homeostat/\n".into())?;
     let config = Config::default();
-    let name = args.dir.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_else(|| spec.name.clone());
+    let name =
+        args.dir.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_else(|| spec.name.clone());
     let text = format!(
         "[project]\nname = {}\n\n[server]\nport = {}\n\n# What a core costs for an hour; state your own.\n[prices]\ncurrency = \"{}\"\ncpu_hour = {}\n",
         toml::Value::String(name),

@@ -91,7 +91,14 @@ async fn audit(project: &Project, action: Option<AuditAction>, json: bool) -> Re
         let rows: Vec<Vec<String>> = entries
             .iter()
             .map(|e| {
-                vec![e.sequence.to_string(), e.at.to_string(), e.actor.clone(), e.action.clone(), e.subject.clone(), e.because.clone()]
+                vec![
+                    e.sequence.to_string(),
+                    e.at.to_string(),
+                    e.actor.clone(),
+                    e.action.clone(),
+                    e.subject.clone(),
+                    e.because.clone(),
+                ]
             })
             .collect();
         output::table(&["#", "at", "who", "did", "to", "because"], &rows)

@@ -54,7 +54,8 @@ async fn apply(project: &Project, model: &str, deed: &Deed, request: Value, json
             let next = operated(&project.routing()?, model, deed, clock::wall())?;
             let catalog = project.catalog().await?;
             crate::serve::deploy::keep(project, &catalog, &next).await?;
-            crate::serve::deploy::record(&catalog, model, deed, "operator", "asked for", next.at.unwrap_or_default()).await?;
+            crate::serve::deploy::record(&catalog, model, deed, "operator", "asked for", next.at.unwrap_or_default())
+                .await?;
             json!(next.models[model])
         }
     };

@@ -86,7 +86,7 @@ async fn learn(project: &Project, args: &Quickstart) -> Result<()> {
         return Ok(());
     }
     eprintln!("learning from January to March 2013 …");
-    let status = Command::new(std::env::current_exe()?)
+    let status = Command::new(crate::clock::own_program()?)
         .args(["train", MODEL, "--json", "--to", LEARN_UNTIL])
         .args(["--seed", &args.seed.to_string(), "--threads", &args.threads.to_string()])
         .arg("--project")
@@ -124,12 +124,28 @@ impl Server {
         let Some(status) = self.child.try_wait()? else { return Ok(false) };
         self.restarts += 1;
         if self.restarts > RESTARTS_MAX {
-            bail!("the server died {} times ({status}); see {}", self.restarts, self.state.join("server.log").display());
+            bail!(
+                "the server died {} times ({status}); see {}",
+                self.restarts,
+                self.state.join("server.log").display()
+            );
         }
         eprintln!("the server ended ({status}); starting it again");
         let (child, client, _) = launch(&self.root, &self.state, self.port).await?;
         (self.child, self.client) = (child, client);
         Ok(true)
+    }
+
+    /// Waits until the server answers again, starting it again if it died; gives up with `cause` when it does neither.
+    async fn back(&mut self, cause: &anyhow::Error) -> Result<()> {
+        let deadline = Instant::now() + START_PATIENCE;
+        while !self.revive().await? && self.client.get("/v2/health/live").await.is_err() {
+            if Instant::now() > deadline {
+                bail!("the server lives but does not answer: {cause:#}");
+            }
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+        Ok(())
     }
 
     fn peak_memory_bytes(&self) -> Option<u64> {
@@ -153,7 +169,7 @@ async fn launch(root: &Path, state: &Path, port: u16) -> Result<(Child, Client, 
     let log = state.join("server.log");
     let file = std::fs::OpenOptions::new().create(true).append(true).open(&log)?;
     let _ = std::fs::remove_file(state.join(crate::client::PLACE_FILE));
-    let mut child = Command::new(std::env::current_exe()?)
+    let mut child = Command::new(crate::clock::own_program()?)
         .args(["serve", "--with-parent", "--port", &port.to_string()])
         .arg("--project")
         .arg(root)
@@ -204,13 +220,7 @@ async fn replay(server: &mut Server, timeline: &Timeline, speed: Option<f64>) ->
                 if error.downcast_ref::<Refused>().is_some_and(|refused| refused.status.as_u16() != 429) {
                     return Err(error.context(format!("the server refused an event of the hour after {at}")));
                 }
-                if !server.revive().await? {
-                    tokio::time::sleep(Duration::from_millis(200)).await;
-                    server.restarts += u32::from(server.client.get("/v2/health/live").await.is_err());
-                    if server.restarts > RESTARTS_MAX {
-                        return Err(error.context("the server lives but does not answer"));
-                    }
-                }
+                server.back(&error).await?;
                 at = resume_point(&server.client, timeline).await?;
             }
         }
@@ -252,7 +262,11 @@ async fn one_hour(client: &Client, timeline: &Timeline, hour: &Hour, at: Timesta
         async move {
             let answer = client.post_bytes("/v1/outcomes", timeline.outcome_body(group)?, &[]).await?;
             if answer["unknown"] != 0 {
-                bail!("outcomes of {} predictions that were acknowledged are unknown: {}", answer["unknown"], answer["unknown_ids"]);
+                bail!(
+                    "outcomes of {} predictions that were acknowledged are unknown: {}",
+                    answer["unknown"],
+                    answer["unknown_ids"]
+                );
             }
             Ok(())
         }

@@ -39,7 +39,10 @@ pub async fn run(project: &Project, ids: &[String], sample: Option<usize>, seed:
         if !opened.contains_key(&prediction.digest) {
             let version = versions.iter().find(|version| version.digest == prediction.digest);
             let version = version.with_context(|| {
-                format!("prediction {} was given by digest {}, which the catalog does not know", prediction.id, prediction.digest)
+                format!(
+                    "prediction {} was given by digest {}, which the catalog does not know",
+                    prediction.id, prediction.digest
+                )
             })?;
             opened.insert(prediction.digest, Artifact::load(project, version)?);
         }
@@ -71,7 +74,10 @@ pub async fn run(project: &Project, ids: &[String], sample: Option<usize>, seed:
 fn once(artifact: &Artifact, prediction: &Prediction) -> Result<f64> {
     let row = serde_json::from_str(&prediction.row).context("the logged row is not JSON")?;
     let batch = artifact.reader.read(&[row]).map_err(|problems| {
-        anyhow::anyhow!("the logged row can't be read: {}", problems.first().map(ToString::to_string).unwrap_or_default())
+        anyhow::anyhow!(
+            "the logged row can't be read: {}",
+            problems.first().map(ToString::to_string).unwrap_or_default()
+        )
     })?;
     let enforced = artifact.enforcer.enforce(&batch, &mut features::Violations::default())?;
     if enforced.batch.num_rows() != 1 {

@@ -40,7 +40,10 @@ pub async fn list(project: &Project, model: Option<&str>, json: bool) -> Result<
         if rows.is_empty() {
             return "no version is registered yet; train one with `homeostat train`".into();
         }
-        output::table(&["version", "digest", "learner", "trained to", "rows", "auc|rmse", "logloss|mae", "bytes"], &rows)
+        output::table(
+            &["version", "digest", "learner", "trained to", "rows", "auc|rmse", "logloss|mae", "bytes"],
+            &rows,
+        )
     })?;
     Ok(true)
 }
@@ -61,7 +64,8 @@ pub async fn lineage(project: &Project, text: &str, json: bool) -> Result<bool> 
     let version = resolve(project, text).await?;
     let catalog = project.catalog().await?;
     let deeds: Vec<_> = catalog.audit(0).await?.into_iter().filter(|entry| entry.subject == version.name()).collect();
-    let shown = json!({ "version": version.name(), "digest": version.digest, "lineage": version.lineage, "history": deeds });
+    let shown =
+        json!({ "version": version.name(), "digest": version.digest, "lineage": version.lineage, "history": deeds });
     output::show(json, &shown, || {
         let of = |name: &str| version.lineage[name].as_str().unwrap_or("-").to_owned();
         let mut text = format!(

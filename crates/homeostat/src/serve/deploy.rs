@@ -29,7 +29,9 @@ pub async fn record(
     at: Timestamp,
 ) -> Result<storage::catalog::AuditEntry> {
     let subject = match deed {
-        Deed::Shadow { version, .. } | Deed::Canary { version, .. } | Deed::Now { version, .. } => format!("{model}@{version}"),
+        Deed::Shadow { version, .. } | Deed::Canary { version, .. } | Deed::Now { version, .. } => {
+            format!("{model}@{version}")
+        }
         Deed::RollBack { to: Some((version, _)) } => format!("{model}@{version}"),
         _ => model.to_owned(),
     };
@@ -57,7 +59,8 @@ pub fn open(app: &App, routing: Routing, versions: &[Version]) -> Result<Routes>
                 Some(open) => Arc::clone(open),
                 None => {
                     let version = versions.iter().find(|version| version.model == *model && version.number == number);
-                    let version = version.with_context(|| format!("{model}@{number} is routed, but the catalog does not know it"))?;
+                    let version = version
+                        .with_context(|| format!("{model}@{number} is routed, but the catalog does not know it"))?;
                     Artifact::load(&app.project, version)?
                 }
             };

@@ -71,7 +71,8 @@ impl From<storage::StorageError> for ApiError {
             Stopped(_) => ApiError::unavailable("log_stopped", error.to_string()),
             _ if error.is_disk_full() => {
                 tracing::error!("{error}");
-                let what = "the disk of the decision log is full: nothing that can't be logged is answered; free some space";
+                let what =
+                    "the disk of the decision log is full: nothing that can't be logged is answered; free some space";
                 ApiError::unavailable("disk_full", what)
             }
             _ => ApiError::internal(error),

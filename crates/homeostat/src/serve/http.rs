@@ -16,7 +16,6 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use axum::{Json, Router};
 use futures::StreamExt;
-use http_body_util::BodyExt;
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 use std::collections::HashMap;
@@ -33,9 +32,35 @@ const DRAIN_BYTES_MAX: usize = 1 << 30;
 
 #[derive(OpenApi)]
 #[openapi(
-    info(title = "Homeostat", description = "Serves models from raw rows, takes their outcomes, and says what the loop does.", license(name = "Apache-2.0")),
-    paths(predict, take_outcomes, models, model, versions, routing, operate, prediction, findings, incidents, jobs, audit, cost,
-          events, move_clock, metrics_text, server_metadata, live, ready, model_metadata, model_ready, infer),
+    info(
+        title = "Homeostat",
+        description = "Serves models from raw rows, takes their outcomes, and says what the loop does.",
+        license(name = "Apache-2.0")
+    ),
+    paths(
+        predict,
+        take_outcomes,
+        models,
+        model,
+        versions,
+        routing,
+        operate,
+        prediction,
+        findings,
+        incidents,
+        jobs,
+        audit,
+        cost,
+        events,
+        move_clock,
+        metrics_text,
+        server_metadata,
+        live,
+        ready,
+        model_metadata,
+        model_ready,
+        infer
+    ),
     components(schemas(ErrorResponse))
 )]
 struct ApiDoc;
@@ -140,7 +165,8 @@ impl Drop for Admitted<'_> {
 fn trace_of(app: &App, headers: &HeaderMap) -> String {
     let given = headers.get("traceparent").and_then(|value| value.to_str().ok()).and_then(|text| {
         let id = text.split('-').nth(1)?;
-        (id.len() == 32 && id.chars().all(|c| c.is_ascii_hexdigit()) && id.bytes().any(|b| b != b'0')).then(|| id.to_owned())
+        (id.len() == 32 && id.chars().all(|c| c.is_ascii_hexdigit()) && id.bytes().any(|b| b != b'0'))
+            .then(|| id.to_owned())
     });
     given.unwrap_or_else(|| app.trace_id())
 }
@@ -175,7 +201,9 @@ async fn predict(
         let request: PredictRequest = parse(&body_of(&app, &headers, body).await?)?;
         let deadline = match request.options.deadline_ms {
             Some(ms) if ms.is_finite() && ms > 0.0 => Some(started + Duration::from_secs_f64(ms.min(1e9) / 1e3)),
-            Some(ms) => return Err(ApiError::malformed(format!("deadline_ms = {ms} is no length of time; give milliseconds"))),
+            Some(ms) => {
+                return Err(ApiError::malformed(format!("deadline_ms = {ms} is no length of time; give milliseconds")));
+            }
             None => None,
         };
         let idempotency_key = headers.get("idempotency-key").and_then(|key| key.to_str().ok()).map(str::to_owned);
@@ -249,7 +277,12 @@ async fn routing(State(app): Shared, Path(name): Path<String>) -> ApiResult<Json
 /// An operator's deed: release, rollback, freeze, thaw.
 #[utoipa::path(post, path = "/v1/models/{model}/routing", request_body = OperatorRequest, params(("model" = String, Path)),
     responses((status = 200, body = Object), (status = 400, body = ErrorResponse), (status = 404, body = ErrorResponse), (status = 409, body = ErrorResponse)))]
-async fn operate(State(app): Shared, Path(name): Path<String>, headers: HeaderMap, body: Body) -> ApiResult<Json<Value>> {
+async fn operate(
+    State(app): Shared,
+    Path(name): Path<String>,
+    headers: HeaderMap,
+    body: Body,
+) -> ApiResult<Json<Value>> {
     app.model(&name)?;
     let request: OperatorRequest = parse(&body_of(&app, &headers, body).await?)?;
     looping::operate(&app, &name, &request).await?;
@@ -261,7 +294,8 @@ async fn operate(State(app): Shared, Path(name): Path<String>, headers: HeaderMa
 async fn prediction(State(app): Shared, Path(id): Path<String>) -> ApiResult<Json<Value>> {
     let id: PredictionId = id.parse().map_err(|error| ApiError::malformed(format!("{error}")))?;
     let log = app.project.log_path();
-    let found = tokio::task::spawn_blocking(move || storage::log::find(&log, id)).await.map_err(ApiError::internal)??;
+    let found =
+        tokio::task::spawn_blocking(move || storage::log::find(&log, id)).await.map_err(ApiError::internal)??;
     let Some((prediction, outcomes)) = found else {
         return Err(ApiError::not_found(format!("no prediction {id} in the log")));
     };
@@ -291,7 +325,8 @@ async fn incidents(State(app): Shared) -> ApiResult<Json<Value>> {
     let mut listed = Vec::new();
     for finding in app.catalog.findings().await?.into_iter().filter(|finding| finding.kind.is_alarm()) {
         let deeds: Vec<_> = audit.iter().filter(|entry| entry.because == finding.id).collect();
-        listed.push(json!({ "id": finding.id, "model": finding.model, "kind": finding.kind, "subject": finding.subject,
+        listed
+            .push(json!({ "id": finding.id, "model": finding.model, "kind": finding.kind, "subject": finding.subject,
             "at": finding.at, "since": finding.since, "message": finding.message, "actions": deeds }));
     }
     Ok(Json(json!({ "incidents": listed })))
@@ -332,7 +367,9 @@ async fn events(State(app): Shared) -> impl IntoResponse {
     let rest = futures::stream::unfold(receiver, |mut receiver| async move {
         loop {
             return match receiver.recv().await {
-                Ok(Happened::Status(status)) => Some((Event::default().event("status").data(status.to_string()), receiver)),
+                Ok(Happened::Status(status)) => {
+                    Some((Event::default().event("status").data(status.to_string()), receiver))
+                }
                 Ok(Happened::Audit(entry)) => Some((Event::default().event("audit").data(entry.to_string()), receiver)),
                 Err(tokio::sync::broadcast::error::RecvError::Lagged(_)) => continue,
                 Err(tokio::sync::broadcast::error::RecvError::Closed) => None,
@@ -423,7 +460,13 @@ async fn version_infer(
     infer_with(&app, &name, Some(&version), &headers, body).await
 }
 
-async fn infer_with(app: &App, name: &str, version: Option<&str>, headers: &HeaderMap, body: Body) -> ApiResult<Json<Value>> {
+async fn infer_with(
+    app: &App,
+    name: &str,
+    version: Option<&str>,
+    headers: &HeaderMap,
+    body: Body,
+) -> ApiResult<Json<Value>> {
     let state = app.model(name)?;
     let work = async {
         let _admitted = Admitted::new(app)?;

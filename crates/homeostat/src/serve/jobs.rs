@@ -57,7 +57,7 @@ impl Running {
 
 /// Runs the job's process to its end, passing on its progress.
 async fn attend(app: &App, job: &mut Job) -> Result<()> {
-    let mut child = Command::new(std::env::current_exe()?)
+    let mut child = Command::new(crate::clock::own_program()?)
         .args(["job", &job.id, "--project"])
         .arg(&app.project.root)
         .stdin(Stdio::null())

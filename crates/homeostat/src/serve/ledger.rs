@@ -156,10 +156,6 @@ impl Ledger {
         taken.sort_by_key(|(id, entry)| (entry.outcome.map(|(at, _)| at), entry.at, entry.order, *id));
         taken
     }
-
-    pub fn len(&self) -> usize {
-        self.entries.len()
-    }
 }
 
 #[cfg(test)]
@@ -186,7 +182,7 @@ mod tests {
         assert!(ledger.take_joined(Timestamp(9)).is_empty());
         ledger.add(ids[1], None, entry(1));
         ledger.add(ids[2], None, entry(2));
-        assert_eq!((ledger.len(), ledger.evicted, ledger.predictions, ledger.outcomes), (2, 1, 3, 1));
+        assert_eq!((ledger.entries.len(), ledger.evicted, ledger.predictions, ledger.outcomes), (2, 1, 3, 1));
         assert!(ledger.get(&ids[0]).is_none());
     }
 

@@ -226,7 +226,11 @@ impl Loop {
             alarms: self.monitors.as_mut().map(|(_, monitors)| monitors.findings(now)).unwrap_or_default(),
             trial: self.trial.as_ref().map(|c| c.trial.evidence(now)),
             watch: self.watch.as_ref().map(|c| c.trial.evidence(now)),
-            jobs: Jobs { running: self.running.is_some(), failed_in_a_row: self.failed_jobs, last_failure: self.last_failure },
+            jobs: Jobs {
+                running: self.running.is_some(),
+                failed_in_a_row: self.failed_jobs,
+                last_failure: self.last_failure,
+            },
             untried: newest.map(|version| version.number),
             outcomes_since_training: self.outcomes_since_training,
             last_training: self.last_training,
@@ -391,7 +395,8 @@ async fn begin(app: &Arc<App>, name: &str, state: &ModelState, now: Timestamp) -
 /// The end of a job that is due. On an event clock a job takes no event time: the next tick waits for it.
 async fn finish_job(app: &App, state: &ModelState) -> Option<JobState> {
     let mut control = state.control.lock().await;
-    let due = control.running.as_ref().is_some_and(|running| app.clock.kind == ClockKind::Event || running.is_finished());
+    let due =
+        control.running.as_ref().is_some_and(|running| app.clock.kind == ClockKind::Event || running.is_finished());
     let running = if due { control.running.take() } else { None }?;
     drop(control);
     let id = running.id.clone();
@@ -412,9 +417,10 @@ async fn take_step(
     now: Timestamp,
 ) -> ApiResult<String> {
     let (subject, number) = match &step.step {
-        Step::StartShadow { version } | Step::StartCanary { version, .. } | Step::Promote { version } | Step::Discard { version } => {
-            (format!("{name}@{version}"), Some(*version))
-        }
+        Step::StartShadow { version }
+        | Step::StartCanary { version, .. }
+        | Step::Promote { version }
+        | Step::Discard { version } => (format!("{name}@{version}"), Some(*version)),
         Step::RollBack { to } => (format!("{name}@{to}"), Some(*to)),
         _ => (name.to_owned(), None),
     };
@@ -496,7 +502,9 @@ pub async fn operate(app: &Arc<App>, name: &str, request: &OperatorRequest) -> A
     let versions = app.catalog.versions(Some(name)).await?;
     let wanted = |number: u32| {
         let version = versions.iter().find(|version| version.number == number);
-        version.map(|version| (number, version.digest)).ok_or_else(|| ApiError::not_found(format!("there is no {name}@{number}")))
+        version
+            .map(|version| (number, version.digest))
+            .ok_or_else(|| ApiError::not_found(format!("there is no {name}@{number}")))
     };
     let named = request.version.map(wanted).transpose()?;
     let deed = match (request.action.as_str(), named, request.how.as_deref().unwrap_or("shadow")) {
@@ -527,7 +535,15 @@ pub async fn operate(app: &Arc<App>, name: &str, request: &OperatorRequest) -> A
     Ok(())
 }
 
-async fn audit(app: &App, model: &str, at: Timestamp, action: &str, subject: &str, because: &str, detail: &str) -> ApiResult<()> {
+async fn audit(
+    app: &App,
+    model: &str,
+    at: Timestamp,
+    action: &str,
+    subject: &str,
+    because: &str,
+    detail: &str,
+) -> ApiResult<()> {
     let deed = AuditDeed {
         at,
         recorded_at: clock::wall(),

@@ -50,7 +50,11 @@ impl Collector for Scrape {
             ("outcomes_duplicate", "Outcomes handed in again", each(|s| s.duplicate_outcomes.load(Relaxed))),
             ("outcomes_unknown", "Outcomes for no prediction of the model", each(|s| s.unknown_outcomes.load(Relaxed))),
             ("shadow_rows", "Rows scored off the hot path", each(|s| s.worker.scored_rows.load(Relaxed))),
-            ("shadow_rows_dropped", "Rows not scored because the queue was full", each(|s| s.worker.dropped_rows.load(Relaxed))),
+            (
+                "shadow_rows_dropped",
+                "Rows not scored because the queue was full",
+                each(|s| s.worker.dropped_rows.load(Relaxed)),
+            ),
             ("ledger_rows_evicted", "Predictions no longer in memory", each(|s| s.ledger().evicted)),
         ];
         for (name, help, values) in counters {
@@ -60,7 +64,11 @@ impl Collector for Scrape {
         let mut violations = Vec::new();
         for (model, state) in states() {
             let counted = state.refused.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-            refused.extend(counted.iter().map(|(reason, n)| (vec![("model", model.clone()), ("reason", (*reason).to_owned())], *n)));
+            refused.extend(
+                counted
+                    .iter()
+                    .map(|(reason, n)| (vec![("model", model.clone()), ("reason", (*reason).to_owned())], *n)),
+            );
             let counted = state.violations.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
             for (column, kinds) in &counted.counts {
                 for (kind, actions) in kinds {
@@ -78,7 +86,12 @@ impl Collector for Scrape {
         }
         counter(&mut encoder, "requests_refused", "Requests not answered, by reason", &refused)?;
         counter(&mut encoder, "contract_violations", "Values that broke their contract", &violations)?;
-        counter(&mut encoder, "journal_failures", "Writes that the journal could not do", &[(vec![], app.journal.failures())])?;
+        counter(
+            &mut encoder,
+            "journal_failures",
+            "Writes that the journal could not do",
+            &[(vec![], app.journal.failures())],
+        )?;
         self.latency(&mut encoder)?;
         let mut gauge = |name: &str, help: &str, value: f64| {
             encoder.encode_descriptor(name, help, None, MetricType::Gauge)?.encode_gauge(&value)
@@ -107,9 +120,12 @@ impl Scrape {
             buckets.push((f64::MAX, fine[from..].iter().sum()));
             let labels = [("model", model.as_str())];
             let total = fine.iter().sum();
-            family
-                .encode_family(&labels)?
-                .encode_histogram::<NoLabelSet>(state.latency.sum_seconds(), total, &buckets, None)?;
+            family.encode_family(&labels)?.encode_histogram::<NoLabelSet>(
+                state.latency.sum_seconds(),
+                total,
+                &buckets,
+                None,
+            )?;
         }
         Ok(())
     }

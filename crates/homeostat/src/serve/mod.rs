@@ -45,7 +45,9 @@ pub async fn run(project: Project, port: Option<u16>) -> Result<()> {
     let port = port.unwrap_or(project.config.server.port);
     let listener = TcpListener::bind((host.as_str(), port)).await.map_err(|error| match error.kind() {
         std::io::ErrorKind::AddrInUse => {
-            anyhow::anyhow!("port {port} of {host} is in use by another program; choose one with --port (0 takes any free one)")
+            anyhow::anyhow!(
+                "port {port} of {host} is in use by another program; choose one with --port (0 takes any free one)"
+            )
         }
         _ => anyhow::anyhow!("can't listen on {host}:{port}: {error}"),
     })?;

@@ -109,9 +109,9 @@ pub async fn infer(app: &App, name: &str, pinned: Option<&str>, request: &Value,
 
 fn rows(artifact: &Artifact, request: &Value) -> ApiResult<Vec<Map<String, Value>>> {
     let malformed = |what: String| ApiError::malformed(what);
-    let inputs = request["inputs"]
-        .as_array()
-        .ok_or_else(|| malformed("\"inputs\" is missing: a list of tensors with name, datatype, shape and data".into()))?;
+    let inputs = request["inputs"].as_array().ok_or_else(|| {
+        malformed("\"inputs\" is missing: a list of tensors with name, datatype, shape and data".into())
+    })?;
     let mut rows: Vec<Map<String, Value>> = Vec::new();
     for (place, tensor) in inputs.iter().enumerate() {
         let name = tensor["name"].as_str().ok_or_else(|| malformed(format!("input {place} has no name")))?;
@@ -139,7 +139,11 @@ fn rows(artifact: &Artifact, request: &Value) -> ApiResult<Vec<Map<String, Value
         if place == 0 {
             rows = vec![Map::new(); values.len()];
         } else if rows.len() != values.len() {
-            return Err(malformed(format!("input \"{name}\" has {} rows, the ones before have {}", values.len(), rows.len())));
+            return Err(malformed(format!(
+                "input \"{name}\" has {} rows, the ones before have {}",
+                values.len(),
+                rows.len()
+            )));
         }
         for (row, value) in rows.iter_mut().zip(values) {
             row.insert(name.to_owned(), value.clone());

@@ -93,7 +93,8 @@ fn find<'a>(
             let found: Vec<_> =
                 models.filter_map(|(n, s)| s.ledger().by_key(&key).map(|id| (n.as_str(), s, id))).collect();
             if found.len() > 1 {
-                let what = format!("outcome {place}: key \"{key}\" is known to several models; name one with \"model\"");
+                let what =
+                    format!("outcome {place}: key \"{key}\" is known to several models; name one with \"model\"");
                 return Err(ApiError::malformed(what));
             }
             Ok(found.into_iter().next())
@@ -122,8 +123,11 @@ fn value(spec: &ModelSpec, place: usize, value: &Value) -> ApiResult<f64> {
             Task::Binary => "0, 1, true or false",
             Task::Regression => "a number",
         };
-        let problem = serde_json::json!([{ "row": place, "column": spec.target, "what": format!("{value} is not {wanted}") }]);
-        ApiError::contract(format!("outcome {place}: {value} is not {wanted}, as model \"{}\" predicts", spec.name), problem)
+        let problem =
+            serde_json::json!([{ "row": place, "column": spec.target, "what": format!("{value} is not {wanted}") }]);
+        ApiError::contract(
+            format!("outcome {place}: {value} is not {wanted}, as model \"{}\" predicts", spec.name),
+            problem,
+        )
     })
 }
-

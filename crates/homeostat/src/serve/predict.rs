@@ -80,7 +80,10 @@ fn answer(
     let mut parts: Vec<Part> = Vec::new();
     for (version, places) in who_answers(state, route, rows, ask) {
         let artifact = routes.artifact(name, version).ok_or_else(|| {
-            ApiError::unavailable("no_version", format!("{name}@{version} is routed but not loaded; see the server's log"))
+            ApiError::unavailable(
+                "no_version",
+                format!("{name}@{version} is routed but not loaded; see the server's log"),
+            )
         })?;
         let batch = read(state, artifact, rows, &places)?;
         let values = artifact.answer(&batch).map_err(ApiError::internal)?;
@@ -120,11 +123,19 @@ fn who_answers(state: &ModelState, route: &Route, rows: &[Map<String, Value>], a
         let basis_point = (hash % 10_000) as u16;
         if basis_point < canary.share.bp() { candidate.push(place) } else { live.push(place) }
     }
-    [(route.live.version, live), (canary.version, candidate)].into_iter().filter(|(_, places)| !places.is_empty()).collect()
+    [(route.live.version, live), (canary.version, candidate)]
+        .into_iter()
+        .filter(|(_, places)| !places.is_empty())
+        .collect()
 }
 
 /// The rows as a canonical batch that keeps its contract, or 422 with every column that breaks it.
-fn read(state: &ModelState, artifact: &Artifact, rows: &[Map<String, Value>], places: &[usize]) -> ApiResult<RecordBatch> {
+fn read(
+    state: &ModelState,
+    artifact: &Artifact,
+    rows: &[Map<String, Value>],
+    places: &[usize],
+) -> ApiResult<RecordBatch> {
     let chosen: Vec<Map<String, Value>>;
     let rows = if places.len() == rows.len() {
         rows
@@ -234,7 +245,12 @@ async fn log(
     }
     for part in parts {
         if added.len() == given.len() || part.ids.iter().any(|id| added.contains(id)) {
-            state.worker.hand(Answered { ids: part.ids, at: part.at, batch: part.batch, version: part.artifact.number });
+            state.worker.hand(Answered {
+                ids: part.ids,
+                at: part.at,
+                batch: part.batch,
+                version: part.artifact.number,
+            });
         }
     }
     Ok(given.into_iter().flatten().collect())

@@ -114,7 +114,9 @@ fn again(
             rows.push(serde_json::from_str(&prediction.row)?);
         }
         let Ok(batch) = live.reader.read(&rows) else {
-            tracing::warn!("model \"{name}\": logged rows no longer fit the live version's contract; they are not profiled");
+            tracing::warn!(
+                "model \"{name}\": logged rows no longer fit the live version's contract; they are not profiled"
+            );
             continue;
         };
         let batch = live.enforcer.enforce(&batch, &mut features::Violations::default())?.batch;
@@ -134,7 +136,8 @@ fn again(
             };
             let unknown: HashSet<PredictionId> = {
                 let ledger = state.ledger();
-                let lacks = |p: &&Prediction| p.at >= begun && ledger.get(&p.id).is_some_and(|e| e.said(version).is_none());
+                let lacks =
+                    |p: &&Prediction| p.at >= begun && ledger.get(&p.id).is_some_and(|e| e.said(version).is_none());
                 chunk.iter().filter(lacks).map(|p| p.id).collect()
             };
             if unknown.is_empty() {

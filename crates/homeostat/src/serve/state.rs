@@ -101,12 +101,7 @@ impl ModelState {
 }
 
 impl App {
-    pub fn new(
-        project: Project,
-        catalog: Catalog,
-        journal: Journal,
-        models: BTreeMap<String, ModelState>,
-    ) -> App {
+    pub fn new(project: Project, catalog: Catalog, journal: Journal, models: BTreeMap<String, ModelState>) -> App {
         let clock = LoopClock::new(project.config.server.clock);
         let meter = Meter::read(&project);
         App {

@@ -66,7 +66,8 @@ pub fn routing(app: &App, name: &str) -> Value {
     let routes = app.routes.load();
     let mut shown = json!(routes.route(name));
     if shown.is_null() {
-        shown = json!({ "live": null, "candidate": null, "fallback": null, "frozen": null, "retraining_frozen": false });
+        shown =
+            json!({ "live": null, "candidate": null, "fallback": null, "frozen": null, "retraining_frozen": false });
     }
     shown["number"] = json!(routes.routing.number);
     shown["reason"] = json!(routes.routing.reason);
@@ -78,7 +79,8 @@ pub async fn versions(app: &App, name: &str) -> Result<Vec<Value>, StorageError>
     let routes = app.routes.load_full();
     let registered = app.catalog.versions(Some(name)).await?;
     let audit = app.catalog.audit(0).await?;
-    let did = |subject: &str, action: &str| audit.iter().any(|entry| entry.subject == subject && entry.action == action);
+    let did =
+        |subject: &str, action: &str| audit.iter().any(|entry| entry.subject == subject && entry.action == action);
     let state = |number: u32| -> &'static str {
         let Some(route) = routes.route(name) else { return "registered" };
         let subject = format!("{name}@{number}");
@@ -133,7 +135,8 @@ fn cost_of(app: &App, name: &str, correct: Option<(u64, u64)>) -> Value {
     let prices = &app.project.config.prices;
     let cost = (serving + training) / 3600.0 * prices.cpu_hour;
     // Rows whose outcome is not known yet count at the accuracy of those that are.
-    let correct = correct.filter(|(_, known)| *known > 0).map(|(right, known)| predictions as f64 * right as f64 / known as f64);
+    let correct =
+        correct.filter(|(_, known)| *known > 0).map(|(right, known)| predictions as f64 * right as f64 / known as f64);
     json!({
         "currency": prices.currency,
         "price_per_cpu_hour": prices.cpu_hour,

@@ -8,7 +8,9 @@ use serde_json::json;
 fn broken_files_are_named_with_place_and_remedy() {
     let folder = tempfile::tempdir().unwrap();
     let write = |name: &str, content: &str| std::fs::write(folder.path().join(name), content).unwrap();
-    let init = |data: &str, target: &str, status| refused(folder.path(), &["init", "p", "--data", data, "--target", target], status);
+    let init = |data: &str, target: &str, status| {
+        refused(folder.path(), &["init", "p", "--data", data, "--target", target], status)
+    };
     write("ragged.csv", "a,b,y\n1,2,0\n1,2\n3,4,1\n");
     let said = init("ragged.csv", "y", 3);
     assert!(said.contains("ragged.csv") && said.contains("line 3"), "{said}");
@@ -151,7 +153,11 @@ impl SmallDisk {
     fn mount(path: std::path::PathBuf) -> Option<SmallDisk> {
         std::fs::create_dir_all(&path).ok()?;
         let mut mount = std::process::Command::new("mount");
-        let status = mount.args(["-t", "tmpfs", "-o", "size=2m", "tmpfs"]).arg(&path).stderr(std::process::Stdio::null()).status();
+        let status = mount
+            .args(["-t", "tmpfs", "-o", "size=2m", "tmpfs"])
+            .arg(&path)
+            .stderr(std::process::Stdio::null())
+            .status();
         status.is_ok_and(|status| status.success()).then_some(SmallDisk(path))
     }
 }
@@ -182,7 +188,8 @@ fn a_full_disk_refuses_what_it_cannot_keep_and_loses_nothing() {
             full = Some((status, answer));
             break;
         }
-        acknowledged.extend(answer["predictions"].as_array().unwrap().iter().map(|p| p["id"].as_str().unwrap().to_owned()));
+        acknowledged
+            .extend(answer["predictions"].as_array().unwrap().iter().map(|p| p["id"].as_str().unwrap().to_owned()));
     }
     let (status, answer) = full.expect("two megabytes are soon full");
     assert_eq!(status, 503, "{answer}");

@@ -31,7 +31,9 @@ fn a_killed_server_has_everything_that_it_acknowledged() {
                         let id = answer["predictions"][0]["id"].as_str().unwrap().to_owned();
                         let body = json!({ "outcomes": [{ "id": id, "value": n % 2 }] });
                         ids.push(id);
-                        let Ok((200, taken)) = std::panic::catch_unwind(|| server.post("/v1/outcomes", &body)) else { break };
+                        let Ok((200, taken)) = std::panic::catch_unwind(|| server.post("/v1/outcomes", &body)) else {
+                            break;
+                        };
                         known += taken["accepted"].as_u64().unwrap();
                     }
                     (ids, known)

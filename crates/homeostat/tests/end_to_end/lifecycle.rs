@@ -39,7 +39,9 @@ fn the_same_data_and_seed_give_the_same_bytes_on_any_number_of_threads() {
     for learner in ["trees", "linear"] {
         let digests: Vec<_> = ["1", "2", "4"]
             .iter()
-            .map(|threads| told(&project.root(), &["train", "--learner", learner, "--threads", threads])["digest"].clone())
+            .map(|threads| {
+                told(&project.root(), &["train", "--learner", learner, "--threads", threads])["digest"].clone()
+            })
             .collect();
         assert!(digests.iter().all(|digest| *digest == digests[0]), "{learner}: {digests:?}");
     }
@@ -73,7 +75,8 @@ fn a_served_model_answers_learns_outcomes_and_repeats_itself() {
     ]});
     let (status, taken) = server.post("/v1/outcomes", &outcomes);
     assert_eq!((status, &taken["accepted"], &taken["unknown"]), (200, &json!(2), &json!(1)), "{taken}");
-    let again = json!({ "outcomes": [{ "id": id, "value": 1 }, { "id": id, "value": 0, "at": "2024-03-03T00:00:00Z" }]});
+    let again =
+        json!({ "outcomes": [{ "id": id, "value": 1 }, { "id": id, "value": 0, "at": "2024-03-03T00:00:00Z" }]});
     let (_, taken) = server.post("/v1/outcomes", &again);
     assert_eq!((&taken["duplicate"], &taken["corrected"]), (&json!(1), &json!(1)), "{taken}");
 
@@ -104,9 +107,11 @@ fn the_open_inference_protocol_is_spoken() {
     wait_ready(&server);
     assert_eq!(server.ok("/v2/health/live"), json!({ "live": true }));
     let metadata = server.ok("/v2/models/returned");
-    let inputs: Vec<&str> = metadata["inputs"].as_array().unwrap().iter().map(|i| i["name"].as_str().unwrap()).collect();
+    let inputs: Vec<&str> =
+        metadata["inputs"].as_array().unwrap().iter().map(|i| i["name"].as_str().unwrap()).collect();
     assert!(inputs.contains(&"price") && !inputs.contains(&"returned"), "{metadata}");
-    let tensor = |name: &str, datatype: &str, data| json!({ "name": name, "datatype": datatype, "shape": [2], "data": data });
+    let tensor =
+        |name: &str, datatype: &str, data| json!({ "name": name, "datatype": datatype, "shape": [2], "data": data });
     let body = json!({ "id": "q", "inputs": [
         tensor("price", "FP64", json!([20.0, null])),
         tensor("shop", "BYTES", json!(["web", "north"])),

@@ -37,7 +37,8 @@ fn kill_server_after(folder: &Path, at: &str) {
         assert!(Instant::now() < deadline, "the clock stands at {clock:?}");
         std::thread::sleep(Duration::from_millis(20));
     }
-    let place: Value = serde_json::from_slice(&std::fs::read(folder.join("flights/.homeostat/server.json")).unwrap()).unwrap();
+    let place: Value =
+        serde_json::from_slice(&std::fs::read(folder.join("flights/.homeostat/server.json")).unwrap()).unwrap();
     let status = Command::new("kill").args(["-9", &place["pid"].to_string()]).status().unwrap();
     assert!(status.success());
 }
@@ -55,7 +56,9 @@ fn the_same_seed_decides_alike_even_when_the_server_is_killed_in_the_middle() {
     kill_server_after(rough.path(), "2013-04-11T06");
     kill_server_after(rough.path(), "2013-04-19T20");
     let disturbed = finish(child);
-    for name in ["lost", "replayed", "predictions", "outcomes", "retrainings", "releases", "rollbacks", "versions", "metrics"] {
+    for name in
+        ["lost", "replayed", "predictions", "outcomes", "retrainings", "releases", "rollbacks", "versions", "metrics"]
+    {
         assert_eq!(undisturbed[name], disturbed[name], "{name}");
     }
     let ids = |report: &Value| -> Vec<String> {

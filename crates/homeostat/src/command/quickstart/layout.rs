@@ -39,7 +39,8 @@ fn is_empty(folder: &Path) -> bool {
 fn settle(root: &Path, args: &Quickstart) -> Result<()> {
     let path = root.join(crate::project::FILE);
     let text = std::fs::read_to_string(&path).with_context(|| format!("can't read {}", path.display()))?;
-    let mut document: toml_edit::DocumentMut = text.parse().with_context(|| format!("{} is not TOML", path.display()))?;
+    let mut document: toml_edit::DocumentMut =
+        text.parse().with_context(|| format!("{} is not TOML", path.display()))?;
     document["server"]["port"] = toml_edit::value(i64::from(args.port));
     document["control"]["seed"] = toml_edit::value(args.seed as i64);
     document["control"]["job_threads"] = toml_edit::value(args.threads as i64);

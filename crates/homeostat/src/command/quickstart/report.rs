@@ -71,10 +71,8 @@ fn side(status: &Value, side: &str) -> Value {
             result.insert(name, json!(values.iter().sum::<f64>() / values.len() as f64));
         }
     }
-    let by_month: Map<String, Value> = months
-        .iter()
-        .filter_map(|month| Some((month["month"].as_str()?.to_owned(), month[side].clone())))
-        .collect();
+    let by_month: Map<String, Value> =
+        months.iter().filter_map(|month| Some((month["month"].as_str()?.to_owned(), month[side].clone()))).collect();
     result.insert("months".into(), Value::Object(by_month));
     Value::Object(result)
 }
@@ -110,7 +108,13 @@ pub fn sentence(report: &Value) -> String {
         .flatten()
         .map(|(name, live)| {
             let frozen = &frozen["months"][name];
-            vec![name.clone(), figure(&live["auc"]), figure(&frozen["auc"]), figure(&live["logloss"]), figure(&frozen["logloss"])]
+            vec![
+                name.clone(),
+                figure(&live["auc"]),
+                figure(&frozen["auc"]),
+                figure(&live["logloss"]),
+                figure(&frozen["logloss"]),
+            ]
         })
         .collect();
     text.push_str(&crate::output::table(&["month", "AUC live", "first", "log loss live", "first"], &months));
