@@ -4,7 +4,7 @@ set -eu
 root=$(cd "$(dirname "$0")/.." && pwd)
 work=$(mktemp -d)
 trap 'kill "$pid" 2>/dev/null || true; wait "$pid" 2>/dev/null || true; rm -rf "$work"' EXIT INT TERM
-"$root/target/release/homeostat" quickstart --dir "$work/flights" --port 0 --until 2013-04-20 --speed 7200 \
+"$root/target/release/homeostat" quickstart --dir "$work/flights" --port 0 --until 2013-06-01 --speed 43200 \
     >"$work/out" 2>"$work/err" &
 pid=$!
 port=""
@@ -17,6 +17,12 @@ while [ -z "$port" ]; do
         exit 1
     fi
     port=$(sed -n 's/.*"port":\([0-9]*\).*/\1/p' "$work/flights/.homeostat/server.json" 2>/dev/null || true)
+    sleep 0.25
+done
+# The page has something to draw after the first few days.
+until [ "$(cut -c1-10 "$work/flights/.homeostat/clock" 2>/dev/null | tr -d -)" -ge 20130404 ] 2>/dev/null; do
+    tries=$((tries + 1))
+    [ "$tries" -le 1200 ] || { echo "the replay does not move" >&2; exit 1; }
     sleep 0.25
 done
 cd "$root/dashboard"

@@ -76,7 +76,7 @@ pub fn apply(
     if next.models != routing.models {
         next.number += 1;
         next.at = Some(at);
-        next.reason = format!("{} of {model}", step.name());
+        next.reason = format!("{} of {model}", step.name().replace('_', " "));
     }
     Ok(next)
 }

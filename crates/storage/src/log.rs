@@ -84,16 +84,14 @@ pub fn read(root: &Path, model: &str, columns: Columns) -> Result<Logged, Storag
                 logged.predictions.push(prediction);
             }
         }
-        Record::Shadow(shadow) if shadow.model == model => {
-            if seen_shadows.insert((shadow.id, shadow.version)) {
-                logged.shadows.push(shadow);
-            }
+        Record::Shadow(shadow) if shadow.model == model && seen_shadows.insert((shadow.id, shadow.version)) => {
+            logged.shadows.push(shadow);
         }
-        Record::Outcome(outcome) if outcome.model == model => {
-            // A correction of an outcome is another record: same id, later time or another value.
-            if seen_outcomes.insert((outcome.id, outcome.at, outcome.value.to_bits())) {
-                logged.outcomes.push(outcome);
-            }
+        // A correction of an outcome is another record: same id, later time or another value.
+        Record::Outcome(outcome)
+            if outcome.model == model && seen_outcomes.insert((outcome.id, outcome.at, outcome.value.to_bits())) =>
+        {
+            logged.outcomes.push(outcome);
         }
         _ => {}
     };
@@ -174,7 +172,7 @@ mod tests {
             version: 1,
             digest: Digest::of(b"x"),
             snapshot: 3,
-            key: (n % 2 == 0).then(|| format!("key-{n}")),
+            key: n.is_multiple_of(2).then(|| format!("key-{n}")),
             trace: None,
             value: 0.1 + 0.2 * n as f64,
             row: format!("{{\"x\":{n}}}"),
@@ -195,7 +193,7 @@ mod tests {
         log.close();
         let read = read(folder.path(), "arrival", Columns::All).unwrap();
         assert_eq!(read.predictions, all);
-        assert_eq!(read.outcomes, [outcome.clone()]);
+        assert_eq!(read.outcomes, std::slice::from_ref(&outcome));
         assert_eq!(find(folder.path(), all[5].id).unwrap(), Some((all[5].clone(), vec![outcome])));
         assert_eq!(find(folder.path(), all[99].id).unwrap().unwrap().0, all[99]);
         assert_eq!(find(folder.path(), PredictionId(7)).unwrap(), None);

@@ -6,6 +6,7 @@ use crate::project::Project;
 use anyhow::{Context, Result, bail};
 use serde::Serialize;
 use std::collections::HashMap;
+use std::collections::hash_map::Entry;
 use std::sync::Arc;
 use storage::parquet_log::Columns;
 use vocabulary::record::Prediction;
@@ -36,17 +37,18 @@ pub async fn run(project: &Project, ids: &[String], sample: Option<usize>, seed:
     let mut opened: HashMap<Digest, Arc<Artifact>> = HashMap::new();
     let mut result = Replayed { replayed: 0, same: 0, different: Vec::new() };
     for prediction in &predictions {
-        if !opened.contains_key(&prediction.digest) {
-            let version = versions.iter().find(|version| version.digest == prediction.digest);
-            let version = version.with_context(|| {
-                format!(
-                    "prediction {} was given by digest {}, which the catalog does not know",
-                    prediction.id, prediction.digest
-                )
-            })?;
-            opened.insert(prediction.digest, Artifact::load(project, version)?);
-        }
-        let again = once(&opened[&prediction.digest], prediction)?;
+        let artifact = match opened.entry(prediction.digest) {
+            Entry::Occupied(open) => open.into_mut(),
+            Entry::Vacant(place) => {
+                let version = versions.iter().find(|version| version.digest == prediction.digest);
+                let version = version.with_context(|| {
+                    let (id, digest) = (prediction.id, prediction.digest);
+                    format!("prediction {id} was given by digest {digest}, which the catalog does not know")
+                })?;
+                place.insert(Artifact::load(project, version)?)
+            }
+        };
+        let again = once(artifact, prediction)?;
         result.replayed += 1;
         if again.to_bits() == prediction.value.to_bits() {
             result.same += 1;

@@ -17,6 +17,9 @@ const FINE_BUCKETS: usize = 16;
 /// From 64 µs to 33 s.
 const DOUBLINGS: std::ops::RangeInclusive<usize> = 6..=25;
 
+/// Labels and a count.
+type Labelled = (Vec<(&'static str, String)>, u64);
+
 pub fn render(app: &Arc<App>) -> String {
     let mut registry = Registry::with_prefix("homeostat");
     registry.register_collector(Box::new(Scrape(Arc::clone(app))));
@@ -42,7 +45,7 @@ impl Collector for Scrape {
         let each = |count: fn(&super::state::ModelState) -> u64| {
             states().map(|(model, state)| (vec![("model", model.clone())], count(state))).collect::<Vec<_>>()
         };
-        let counters: [(&str, &str, Vec<(Vec<(&str, String)>, u64)>); 9] = [
+        let counters: [(&str, &str, Vec<Labelled>); 9] = [
             ("requests", "Requests to the data plane", each(|s| s.requests.load(Relaxed))),
             ("predictions", "Rows answered and logged", each(|s| s.ledger().predictions)),
             ("outcomes", "Outcomes joined to a prediction", each(|s| s.ledger().outcomes)),
@@ -131,12 +134,7 @@ impl Scrape {
     }
 }
 
-fn counter(
-    encoder: &mut DescriptorEncoder,
-    name: &str,
-    help: &str,
-    values: &[(Vec<(&str, String)>, u64)],
-) -> fmt::Result {
+fn counter(encoder: &mut DescriptorEncoder, name: &str, help: &str, values: &[Labelled]) -> fmt::Result {
     let mut family = encoder.encode_descriptor(name, help, None, MetricType::Counter)?;
     for (labels, value) in values {
         if labels.is_empty() {
