@@ -1,6 +1,6 @@
 """`homeostat init`, `check`, `train` and `evaluate` with no hand edits, beside LightGBM with defaults on the same split.
 
-Data: ../shared/data from the project's root. Exit status 1 where a set misses its bound: 0.01 AUC, or 3 % RMSE.
+Names of sets on the command line choose among them. Data: ../shared/data from the project's root. Exit status 1 where a set misses its bound: 0.01 AUC, or 3 % RMSE.
 """
 
 import json
@@ -52,6 +52,8 @@ def bike_sharing():
 
 def beijing_air():
     frame = pd.read_parquet(DATA / "beijing_air" / "beijing_air.parquet")
+    # The hour is given several times over; one instant is made of its parts.
+    frame = frame.drop(columns=list(frame.select_dtypes(["datetime", "datetimetz"])))
     names = {name.lower(): name for name in frame.columns}
     frame["at"] = pd.to_datetime(frame[[names[part] for part in ("year", "month", "day", "hour")]].rename(columns=str.lower))
     frame["at"] = frame["at"].dt.tz_localize("UTC")
@@ -95,7 +97,7 @@ def lightgbms(train, test, target, time, outcome):
     if time:
         # The same parts of the instant that a pipeline takes by default.
         at = pd.concat([train[time], test[time]]).dt
-        both["time_hour"], both["time_weekday"] = at.hour.values, at.weekday.values
+        both["time_hour"], both["time_weekday"] = at.hour.values, at.day_of_week.values
     for name in both.columns:
         if both[name].dtype == object or str(both[name].dtype) in ("str", "string", "category"):
             both[name] = both[name].astype("category")
@@ -115,6 +117,8 @@ def main():
     print(f"{'set':14} {'metric':8} {'homeostat':>10} {'LightGBM':>10}  bound")
     for make in (adult, bike_sharing, beijing_air, kdd99):
         name = make.__name__
+        if len(sys.argv) > 1 and name not in sys.argv[1:]:
+            continue
         if not (DATA / name).is_dir():
             print(f"skipped: {name} (no {DATA / name})")
             continue
