@@ -6,7 +6,7 @@ CARGO ?= cargo
 BINARY := target/release/homeostat
 DASHBOARD_SOURCES := $(shell find dashboard/src dashboard/index.html dashboard/package-lock.json dashboard/vite.config.ts dashboard/tsconfig.json -type f 2>/dev/null)
 
-.PHONY: build quickstart test services check bench fmt clean python
+.PHONY: build quickstart test services check bench year fmt clean python
 
 # The whole workspace with its tests at once: cargo then compiles each outside crate once, for everything.
 build: dashboard/dist/assets
@@ -41,6 +41,10 @@ check: dashboard/dist/assets
 
 bench: build python
 	@sh benches/run.sh
+
+# The whole year of flights against what it promises; 5 to 10 minutes, twice that with ARGS=--twice.
+year: build
+	@python3 benches/year.py $(ARGS)
 
 fmt:
 	$(CARGO) fmt --all

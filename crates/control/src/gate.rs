@@ -11,10 +11,10 @@ use crate::sequential::{mixture_radius, mixture_rho};
 /// Probabilities are clipped this far from 0 and 1 before their logarithm is taken: one overconfident row shall not
 /// decide a release.
 const PROBABILITY_MIN: f64 = 0.001;
-/// Blocks before which nothing is certified.
-const BLOCKS_MIN: u64 = 5;
-/// The boundary is tightest after this many blocks.
-const BLOCKS_OPTIMAL: f64 = 10.0;
+/// Blocks before which nothing is certified: a week of days.
+const BLOCKS_MIN: u64 = 7;
+/// The boundary is tightest after this many blocks: two weeks of days.
+const BLOCKS_OPTIMAL: f64 = 14.0;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]

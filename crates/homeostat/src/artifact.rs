@@ -18,12 +18,16 @@ pub struct Artifact {
     pub manifest: Manifest,
     pub spec: ModelSpec,
     pub contract: Contract,
-    pub pipeline: Pipeline,
-    pub predictor: Predictor,
+    pipeline: Pipeline,
+    predictor: Predictor,
+    /// Earlier trainings, whose answers are averaged with this one's.
+    earlier: Vec<(Pipeline, Predictor)>,
     pub reference: Reference,
     pub enforcer: Enforcer,
     pub reader: RowReader,
-    /// The columns that a row may or must bring: the pipeline's, and time and key.
+    /// The columns that the answers follow from.
+    pub inputs: Vec<String>,
+    /// The columns that a row may or must bring: the inputs, and time and key.
     pub columns: Vec<String>,
 }
 
@@ -37,7 +41,20 @@ impl Artifact {
         let pipeline: Pipeline = bundle.json(section::PIPELINE)?;
         let reference: Reference = bundle.json(section::REFERENCE)?;
         let predictor = Predictor::load(&bundle)?;
-        let columns = request_columns(&spec, pipeline.input_columns());
+        let earlier = bundle
+            .earlier()
+            .map(|bundle| {
+                let bundle = bundle?;
+                Ok((bundle.json::<Pipeline>(section::PIPELINE)?, Predictor::load(&bundle)?))
+            })
+            .collect::<Result<Vec<_>>>()?;
+        let mut inputs = pipeline.input_columns().to_vec();
+        for column in earlier.iter().flat_map(|(pipeline, _)| pipeline.input_columns()) {
+            if !inputs.contains(column) {
+                inputs.push(column.clone());
+            }
+        }
+        let columns = request_columns(&spec, &inputs);
         let enforcer = Enforcer::new(&contract, &columns)?;
         let reader = RowReader::new(&contract, &columns);
         let digest = bundle.digest();
@@ -49,7 +66,9 @@ impl Artifact {
             contract,
             pipeline,
             predictor,
+            earlier,
             reference,
+            inputs,
             enforcer,
             reader,
             columns,
@@ -65,9 +84,18 @@ impl Artifact {
 
     /// One answer a row: a probability, or the quantity.
     pub fn answer(&self, batch: &RecordBatch) -> Result<Vec<f64>> {
-        let inputs = self.pipeline.transform(batch)?;
-        let mut out = Vec::with_capacity(inputs.rows);
-        self.predictor.predict(&inputs, &mut out)?;
+        let mut out = Vec::with_capacity(batch.num_rows());
+        self.predictor.predict(&self.pipeline.transform(batch)?, &mut out)?;
+        if self.earlier.is_empty() {
+            return Ok(out);
+        }
+        let mut other = Vec::with_capacity(batch.num_rows());
+        for (pipeline, predictor) in &self.earlier {
+            predictor.predict(&pipeline.transform(batch)?, &mut other)?;
+            out.iter_mut().zip(&other).for_each(|(sum, answer)| *sum += answer);
+        }
+        let count = (self.earlier.len() + 1) as f64;
+        out.iter_mut().for_each(|sum| *sum /= count);
         Ok(out)
     }
 }

@@ -312,17 +312,8 @@ pub fn read_toml<T: for<'de> Deserialize<'de>>(path: &Path) -> Result<T> {
     toml::from_str(&text).map_err(|error| {
         let line = error.span().map(|span| text[..span.start.min(text.len())].matches('\n').count() + 1);
         let place = line.map_or_else(|| path.display().to_string(), |line| format!("{}, line {line}", path.display()));
-        anyhow::anyhow!("{place}: {}", explain(error.message()))
+        anyhow::anyhow!("{place}: {}", suggest::explained(error.message()))
     })
-}
-
-/// Adds "did you mean" to serde's list of what was expected.
-fn explain(message: &str) -> String {
-    let mut quoted = message.split('`').skip(1).step_by(2);
-    match (message.starts_with("unknown field") || message.starts_with("unknown variant"), quoted.next()) {
-        (true, Some(wrong)) => format!("{message}{}", suggest::hint(wrong, quoted)),
-        _ => message.to_owned(),
-    }
 }
 
 #[cfg(test)]

@@ -49,6 +49,7 @@ async fn january_to_march_against_themselves_raise_no_alarm() {
         to: Some("2013-04-01T04:00:00Z".parse().unwrap()),
         log: None,
         parent: None,
+        average_with: Vec::new(),
     };
     let quiet = |_: learning::Progress| {};
     let made = training::make(&project, &order, Timestamp(0), None, "test", &quiet).await.unwrap();

@@ -8,6 +8,7 @@ use arrow::array::{Array, AsArray, BooleanArray, Float64Array, RecordBatch, Time
 use arrow::compute::{concat_batches, filter_record_batch, lexsort_to_indices, take_record_batch};
 use arrow::datatypes::{SchemaRef, TimestampMicrosecondType};
 use features::{Enforcer, RowReader, Violations};
+use inference::{Bundle, section};
 use learning::{Progress, TrainRequest};
 use serde::{Deserialize, Serialize};
 use std::collections::HashMap;
@@ -33,6 +34,9 @@ pub struct Order {
     pub log: Option<LogUse>,
     /// The version that is live.
     pub parent: Option<Digest>,
+    /// Versions whose own training is averaged into this one's answers.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub average_with: Vec<Digest>,
 }
 
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -66,6 +70,7 @@ pub async fn make(
     let spec = project.model(&order.model)?;
     let contract = project.contract_of(spec);
     let set = training_set(project, spec, order).await?;
+    let earlier = earlier(project, spec, contract, &order.average_with)?;
     let request = TrainRequest {
         spec,
         contract,
@@ -74,6 +79,7 @@ pub async fn make(
         seed: order.seed,
         threads: threads(order.threads),
         parent: order.parent,
+        earlier: &earlier,
         program: env!("CARGO_PKG_VERSION"),
         progress,
     };
@@ -110,6 +116,7 @@ pub async fn make(
             "spec": spec,
             "contract": { "name": contract.name, "version": contract.version },
             "parent": order.parent,
+            "averaged_with": trained.manifest.averaged_with,
             "program": trained.manifest.program,
             "rows_tested": trained.manifest.rows_tested,
             "rows_without_outcome": trained.manifest.rows_without_outcome,
@@ -132,6 +139,22 @@ pub async fn make(
         })
         .await?;
     Ok(Made { version, cpu_seconds: clock::cpu_seconds() - cpu_before })
+}
+
+/// The versions to average with, as far as declaration and contract were the same.
+fn earlier(project: &Project, spec: &ModelSpec, contract: &Contract, wanted: &[Digest]) -> Result<Vec<Bundle>> {
+    let mut found = Vec::with_capacity(wanted.len());
+    for digest in wanted {
+        let bundle = Bundle::decode(&project.blobs().get(digest)?)?;
+        let same = bundle.json::<ModelSpec>(section::SPEC)? == *spec
+            && bundle.json::<Contract>(section::CONTRACT)? == *contract;
+        if same {
+            found.push(bundle);
+        } else {
+            tracing::info!("{digest} was made by another declaration; it is not averaged in");
+        }
+    }
+    Ok(found)
 }
 
 /// All cores where none are asked for.

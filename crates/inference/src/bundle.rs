@@ -33,6 +33,14 @@ pub mod section {
     pub const MODEL: &str = "model.bin";
     pub const CALIBRATION: &str = "calibration.json";
     pub const REFERENCE: &str = "reference.json";
+
+    /// What an earlier training needs to answer.
+    pub const TO_ANSWER: [&str; 4] = [MANIFEST, PIPELINE, MODEL, CALIBRATION];
+
+    /// Where a section of the earlier training of this place is kept.
+    pub(crate) fn earlier(place: usize, name: &str) -> String {
+        format!("earlier.{place}.{name}")
+    }
 }
 
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -73,6 +81,25 @@ impl Bundle {
             return Err(BundleError::TooMany(sections.len()));
         }
         Ok(Bundle { sections })
+    }
+
+    /// Adds what other bundles' own trainings need to answer, so that their answers can be averaged with this one's.
+    pub fn with_earlier<'a>(mut self, others: impl IntoIterator<Item = &'a Bundle>) -> Result<Bundle, BundleError> {
+        for (place, other) in others.into_iter().enumerate() {
+            for name in section::TO_ANSWER {
+                self.sections.insert(section::earlier(place, name), other.section(name)?.to_vec());
+            }
+        }
+        Bundle::new(self.sections)
+    }
+
+    /// The earlier trainings in this bundle, each as a bundle that can answer.
+    pub fn earlier(&self) -> impl Iterator<Item = Result<Bundle, BundleError>> {
+        let count = (0..).take_while(|place| self.sections.contains_key(&section::earlier(*place, section::MANIFEST)));
+        count.map(|place| {
+            let part = |name: &str| Ok((name.to_owned(), self.section(&section::earlier(place, name))?.to_vec()));
+            Bundle::new(section::TO_ANSWER.into_iter().map(part).collect::<Result<_, BundleError>>()?)
+        })
     }
 
     pub fn names(&self) -> impl Iterator<Item = &str> {
@@ -220,6 +247,20 @@ mod tests {
         assert_eq!(decoded.json::<serde_json::Value>("a.json").unwrap()["x"], 1);
         assert!(matches!(decoded.section("c"), Err(BundleError::Missing(_))));
         assert!(matches!(decoded.json::<u8>("b.bin"), Err(BundleError::Json { .. })));
+    }
+
+    #[test]
+    fn earlier_trainings_are_carried_without_their_own_earlier_ones() {
+        let training = |model: &[u8]| {
+            let sections = section::TO_ANSWER.map(|name| (name.to_owned(), model.to_vec()));
+            Bundle::new(sections.into()).unwrap()
+        };
+        let second = training(b"2").with_earlier([&training(b"1")]).unwrap();
+        let third = training(b"3").with_earlier([&second, &training(b"1")]).unwrap();
+        let carried: Vec<Bundle> = Bundle::decode(&third.encode()).unwrap().earlier().map(Result::unwrap).collect();
+        assert_eq!(carried, [training(b"2"), training(b"1")]);
+        assert_eq!(third.section(section::MODEL).unwrap(), b"3");
+        assert!(matches!(training(b"1").with_earlier([&bundle()]), Err(BundleError::Missing(_))));
     }
 
     /// The container's form is a promise: a version stored today is read by each later program.

@@ -6,8 +6,8 @@ use vocabulary::inputs::Layout;
 use vocabulary::model::Task;
 use vocabulary::{Digest, Metrics, Timestamp};
 
-/// Version of this format on disk.
-pub const MANIFEST_FORMAT: u32 = 1;
+/// Version of this format on disk. 2 added earlier trainings, whose answers are averaged in; 1 is still read.
+pub const MANIFEST_FORMAT: u32 = 2;
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Manifest {
@@ -42,11 +42,15 @@ pub struct Manifest {
     /// The version that this one was made from.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub parent: Option<Digest>,
+    /// Bundles whose own training is averaged into the answers, newest first.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub averaged_with: Vec<Digest>,
     /// Version of the program that trained it.
     pub program: String,
     /// What the model reads.
     pub layout: Layout,
-    /// Measured on the newest rows, which the measured model had not seen.
+    /// Measured on the newest rows, which the measured model had not seen; of this training alone, without the earlier
+    /// ones that are averaged in, since those may have learned from these rows.
     pub metrics: Metrics,
 }
 

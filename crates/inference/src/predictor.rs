@@ -26,7 +26,7 @@ pub enum LoadError {
 impl Predictor {
     pub fn load(bundle: &Bundle) -> Result<Predictor, LoadError> {
         let manifest: Manifest = bundle.json(section::MANIFEST)?;
-        if manifest.format != MANIFEST_FORMAT {
+        if !(1..=MANIFEST_FORMAT).contains(&manifest.format) {
             return Err(LoadError::Format(manifest.format));
         }
         let calibration: Calibration = bundle.json(section::CALIBRATION)?;

@@ -3,31 +3,40 @@
 use crate::fit::log_loss;
 use inference::Calibration;
 use inference::elementary::{logistic, logit};
+use std::ops::Range;
 
-/// Below this many rows a calibration would fit noise: half of them fit it, half of them judge it.
+/// Below this many rows a calibration would fit noise.
 const ROWS_MIN: usize = 400;
+
+/// Stretches of time that the rows are cut into: each judges the calibration that is fitted on the others.
+const STRETCHES: usize = 8;
+
+/// Student's t that is exceeded with probability .05 with as many degrees of freedom as there are stretches less one.
+const T_95: f64 = 1.895;
 
 /// Points of an isotonic calibration at most, before neighbours that disagree are pooled.
 const POINTS_MAX: usize = 64;
 
-/// The calibration that lowers the log loss on rows it was not fitted on: fitted on the older half of the rows, judged
-/// on the newer half, then fitted again on all. A richer kind (identity, Platt, isotonic) must beat the simpler one by
-/// more than a standard error of the paired difference. `scores` and `outcome` are in order of time.
+/// The calibration that lowers the log loss on rows it was not fitted on, fitted on all. A richer kind (identity, Platt,
+/// isotonic) must beat the simpler one in one stretch of time after the other: its mean gain over [`STRETCHES`] stretches,
+/// each judged by a fit on the others, must be certain at 95 %. Rows of one stretch share their weather or their
+/// campaign, so they are one observation; a shift that comes and goes is not calibrated away. `scores` and `outcome` are
+/// in order of time.
 pub fn choose(scores: &[f64], outcome: &[f64]) -> Calibration {
     if scores.len() < ROWS_MIN {
         return Calibration::Identity;
     }
-    let half = scores.len() / 2;
-    let (old, new) = ((&scores[..half], &outcome[..half]), (&scores[half..], &outcome[half..]));
-    let losses = |calibration: &Calibration| -> Vec<f64> {
-        new.0.iter().zip(new.1).map(|(p, y)| log_loss(calibration.apply(*p), *y)).collect()
-    };
     let mut chosen = Calibration::Identity;
-    let mut least = losses(&chosen);
-    for fit in [platt, isotonic] {
-        let Some(candidate) = fit(old.0, old.1) else { continue };
-        let now = losses(&candidate);
-        if clearly_lower(&now, &least)
+    let mut least: Vec<f64> = stretches(scores.len()).map(|held| mean_loss(&chosen, scores, outcome, held)).collect();
+    for fit in [platt as Fit, isotonic] {
+        let held_out: Option<Vec<f64>> = stretches(scores.len())
+            .map(|held| {
+                let others = |all: &[f64]| [&all[..held.start], &all[held.end..]].concat();
+                Some(mean_loss(&fit(&others(scores), &others(outcome))?, scores, outcome, held))
+            })
+            .collect();
+        if let Some(now) = held_out
+            && surely_lower(&now, &least)
             && let Some(whole) = fit(scores, outcome)
         {
             (chosen, least) = (whole, now);
@@ -36,12 +45,24 @@ pub fn choose(scores: &[f64], outcome: &[f64]) -> Calibration {
     chosen
 }
 
-fn clearly_lower(now: &[f64], before: &[f64]) -> bool {
+type Fit = fn(&[f64], &[f64]) -> Option<Calibration>;
+
+fn stretches(rows: usize) -> impl Iterator<Item = Range<usize>> {
+    (0..STRETCHES).map(move |i| i * rows / STRETCHES..(i + 1) * rows / STRETCHES)
+}
+
+fn mean_loss(calibration: &Calibration, scores: &[f64], outcome: &[f64], rows: Range<usize>) -> f64 {
+    let count = rows.len() as f64;
+    rows.map(|row| log_loss(calibration.apply(scores[row]), outcome[row])).sum::<f64>() / count
+}
+
+/// Whether the mean of the paired differences is above zero by a one-sided t test.
+fn surely_lower(now: &[f64], before: &[f64]) -> bool {
     let count = now.len() as f64;
     let gains = || before.iter().zip(now).map(|(b, n)| b - n);
     let mean = gains().sum::<f64>() / count;
     let variance = gains().map(|gain| (gain - mean) * (gain - mean)).sum::<f64>() / (count - 1.0);
-    mean > (variance / count).sqrt()
+    mean > T_95 * (variance / count).sqrt()
 }
 
 /// Maximum likelihood by Newton's method with step halving; none where there is one class only.
@@ -184,6 +205,16 @@ mod tests {
         assert_eq!(steps.name(), "isotonic");
         assert!((steps.apply(0.3) - 0.1).abs() < 0.03 && (steps.apply(0.9) - 0.4).abs() < 0.05);
         assert_eq!(steps.check(), Ok(()));
+    }
+
+    #[test]
+    fn a_shift_that_comes_and_goes_is_left_alone() {
+        // Every other stretch of time comes true twice as often as said, the others as said.
+        let (scores, _) = drawn(8000, |p| p);
+        let stormy = |row: usize| (row / 1000).is_multiple_of(2);
+        let truth = |row: usize| if stormy(row) { logistic(logit(scores[row]) + 0.7) } else { scores[row] };
+        let outcome: Vec<f64> = (0..scores.len()).map(|row| f64::from(uniform(row as u64, 2) < truth(row))).collect();
+        assert_eq!(choose(&scores, &outcome), Calibration::Identity);
     }
 
     #[test]

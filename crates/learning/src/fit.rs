@@ -83,7 +83,7 @@ pub(crate) fn loss(task: Task, predicted: &[f64], outcome: &[f64]) -> f64 {
 }
 
 /// Log loss of one row; the probability is kept 1e-15 away from 0 and 1.
-pub(crate) fn log_loss(p: f64, y: f64) -> f64 {
+pub fn log_loss(p: f64, y: f64) -> f64 {
     let p = p.clamp(1e-15, 1.0 - 1e-15);
     -(y * ln(p) + (1.0 - y) * ln(1.0 - p))
 }

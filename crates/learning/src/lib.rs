@@ -18,7 +18,7 @@ mod trees;
 pub use calibrate::choose as choose_calibration;
 pub use data::digest as data_digest;
 pub use error::LearnError;
-pub use fit::{Phase, Progress};
+pub use fit::{Phase, Progress, log_loss};
 pub use metrics::{ECE_BINS, evaluate};
 pub use paired::{Difference, paired};
 pub use split::{Split, split};

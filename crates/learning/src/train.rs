@@ -41,6 +41,8 @@ pub struct TrainRequest<'a> {
     pub threads: usize,
     /// The version that this one replaces, for lineage.
     pub parent: Option<Digest>,
+    /// Earlier trainings whose answers are averaged with this one's.
+    pub earlier: &'a [Bundle],
     /// Version of the program, for lineage.
     pub program: &'a str,
     pub progress: &'a (dyn Fn(Progress) + Sync),
@@ -183,6 +185,7 @@ impl<'a> Job<'a> {
             time: self.span(&learned),
             rounds,
             parent: self.request.parent,
+            averaged_with: self.request.earlier.iter().map(Bundle::digest).collect(),
             program: self.request.program.to_owned(),
             layout: pipeline.layout().clone(),
             metrics: metrics.clone(),
@@ -343,7 +346,7 @@ impl<'a> Job<'a> {
             Bundle::json_section(section::CALIBRATION, calibration)?,
             Bundle::json_section(section::REFERENCE, reference)?,
         ];
-        Ok(Bundle::new(sections.into())?)
+        Ok(Bundle::new(sections.into())?.with_earlier(self.request.earlier)?)
     }
 }
 

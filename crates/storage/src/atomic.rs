@@ -7,6 +7,15 @@ use std::path::Path;
 
 /// Writes beside `path`, makes it durable, then renames it into place.
 pub fn write_atomically(path: &Path, bytes: &[u8]) -> Result<(), StorageError> {
+    put(path, bytes, true)
+}
+
+/// As [`write_atomically`], without waiting for the disk: after a loss of power the file may be the old one.
+pub fn replace(path: &Path, bytes: &[u8]) -> Result<(), StorageError> {
+    put(path, bytes, false)
+}
+
+fn put(path: &Path, bytes: &[u8], durable: bool) -> Result<(), StorageError> {
     let directory = match path.parent() {
         Some(parent) if !parent.as_os_str().is_empty() => parent,
         _ => Path::new("."),
@@ -17,9 +26,11 @@ pub fn write_atomically(path: &Path, bytes: &[u8]) -> Result<(), StorageError> {
     let written = (|| {
         let mut file = File::create(&beside)?;
         file.write_all(bytes)?;
-        file.sync_all()?;
+        if durable {
+            file.sync_all()?;
+        }
         fs::rename(&beside, path)?;
-        File::open(directory)?.sync_all()
+        if durable { File::open(directory)?.sync_all() } else { Ok(()) }
     })();
     written.map_err(|source| {
         let _ = fs::remove_file(&beside);

@@ -9,7 +9,7 @@ pub mod journal;
 pub mod log;
 pub mod parquet_log;
 
-pub use atomic::write_atomically;
+pub use atomic::{replace, write_atomically};
 pub use blobs::Blobs;
 pub use catalog::Catalog;
 pub use journal::{Durability, Journal, Record};

@@ -296,11 +296,25 @@ pub struct RetrainingSpec {
     /// Only rows of the last this-much time are learned from.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub window: Option<Span>,
+    /// A version that the loop makes answers with the mean of this many retrainings: its own and the ones before it, as
+    /// far as the model's declaration and contract are still the same. Steadier than each alone, at as many times the
+    /// cost of an answer; training costs no more.
+    pub average: u32,
 }
+
+/// Retrainings that can be averaged at most.
+pub const AVERAGE_MAX: u32 = 16;
 
 impl Default for RetrainingSpec {
     fn default() -> Self {
-        RetrainingSpec { every: None, cool_down: Span::days(7), on_alarm: true, min_outcomes: 1000, window: None }
+        RetrainingSpec {
+            every: None,
+            cool_down: Span::days(7),
+            on_alarm: true,
+            min_outcomes: 1000,
+            window: None,
+            average: 1,
+        }
     }
 }
 
@@ -408,6 +422,7 @@ impl ModelSpec {
             ("split.test + split.validation", self.split.test + self.split.validation, 0.0, 0.95),
             ("monitors.false_alarms", self.monitors.false_alarms, 1e-6, 0.5),
             ("monitors.drift_tolerance", self.monitors.drift_tolerance, 0.0, 1.0),
+            ("retraining.average", f64::from(self.retraining.average), 1.0, f64::from(AVERAGE_MAX)),
             ("release.alpha", self.release.alpha, 1e-6, 0.4),
             ("release.tolerance", self.release.tolerance, 0.0, f64::MAX),
             ("learner.trees.learning_rate", self.learner.trees.learning_rate, 1e-4, 1.0),

@@ -18,6 +18,15 @@ pub fn hint<'a>(name: &str, candidates: impl IntoIterator<Item = &'a str>) -> St
     }
 }
 
+/// A deserializer's message, with "did you mean" after its list of the names that were expected.
+pub fn explained(message: &str) -> String {
+    let mut quoted = message.split('`').skip(1).step_by(2);
+    match (message.starts_with("unknown field") || message.starts_with("unknown variant"), quoted.next()) {
+        (true, Some(wrong)) => format!("{message}{}", hint(wrong, quoted)),
+        _ => message.to_owned(),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -27,5 +36,8 @@ mod tests {
         assert_eq!(nearest("laerner", ["learner", "target"]), Some("learner"));
         assert_eq!(nearest("zebra", ["learner", "target"]), None);
         assert_eq!(hint("tarhet", ["target"]), "; did you mean \"target\"?");
+        let message = "unknown field `prot`, expected `port` or `clock`";
+        assert_eq!(explained(message), format!("{message}; did you mean \"port\"?"));
+        assert_eq!(explained("expected `a` of `b`"), "expected `a` of `b`");
     }
 }

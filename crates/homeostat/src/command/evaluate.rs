@@ -37,10 +37,9 @@ fn score(artifact: &Artifact, file: &Path) -> Result<Scored> {
         features::canonical_columns(&raw, &artifact.contract, columns)
             .with_context(|| format!("{} does not fit contract \"{}\"", file.display(), artifact.contract.name))
     };
-    let batch = read(artifact.pipeline.input_columns())?;
+    let batch = read(&artifact.inputs)?;
     let mut violations = Violations::default();
-    let columns = artifact.pipeline.input_columns();
-    let enforced = features::Enforcer::new(&artifact.contract, columns)?.enforce(&batch, &mut violations)?;
+    let enforced = features::Enforcer::new(&artifact.contract, &artifact.inputs)?.enforce(&batch, &mut violations)?;
     let bar = output::bar("scoring");
     bar.set_length(enforced.batch.num_rows() as u64);
     let mut answers = Vec::with_capacity(enforced.batch.num_rows());

@@ -41,6 +41,7 @@ pub async fn run(project: &Project, args: &Train, json: bool) -> Result<bool> {
         to: instant(&args.to)?,
         log: None,
         parent: None,
+        average_with: Vec::new(),
     };
     let bar = output::bar("reading");
     let progress = |step: Progress| {

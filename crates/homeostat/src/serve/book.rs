@@ -44,10 +44,7 @@ const TOTAL_EVERY: Duration = Duration::from_secs(3);
 
 fn loss(task: Task, predicted: f64, outcome: f64) -> f64 {
     match task {
-        Task::Binary => {
-            let p = predicted.clamp(1e-15, 1.0 - 1e-15);
-            -(outcome * p.ln() + (1.0 - outcome) * (1.0 - p).ln())
-        }
+        Task::Binary => learning::log_loss(predicted, outcome),
         Task::Regression => (predicted - outcome) * (predicted - outcome),
     }
 }

@@ -132,13 +132,8 @@ async fn body_of(app: &App, headers: &HeaderMap, body: Body) -> ApiResult<Bytes>
 
 fn parse<T: DeserializeOwned>(bytes: &[u8]) -> ApiResult<T> {
     serde_json::from_slice(bytes).map_err(|error| {
-        let text = error.to_string();
-        let mut quoted = text.split('`').skip(1).step_by(2);
-        let hint = match (text.starts_with("unknown field"), quoted.next()) {
-            (true, Some(wrong)) => vocabulary::suggest::hint(wrong, quoted),
-            _ => String::new(),
-        };
-        ApiError::malformed(format!("the body is not what is expected here: {text}{hint}; see /openapi.json"))
+        let text = vocabulary::suggest::explained(&error.to_string());
+        ApiError::malformed(format!("the body is not what is expected here: {text}; see /openapi.json"))
     })
 }
 
@@ -386,7 +381,7 @@ async fn move_clock(State(app): Shared, headers: HeaderMap, body: Body) -> ApiRe
     let request: ClockRequest = parse(&body_of(&app, &headers, body).await?)?;
     let now = request.now.parse().map_err(|error| ApiError::malformed(format!("{error}")))?;
     if let Some(replay) = request.replay {
-        *app.replay.lock().unwrap_or_else(std::sync::PoisonError::into_inner) = Some(replay);
+        *app.replay.lock() = Some(replay);
     }
     let steps = looping::move_clock(&app, now).await?;
     Ok(Json(ClockResponse { now: now.to_string(), routing: app.routes.load().routing.number, steps }))

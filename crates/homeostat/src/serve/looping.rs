@@ -459,6 +459,7 @@ async fn retrain(app: &Arc<App>, name: &str, state: &ModelState, now: Timestamp)
         to: Some(now),
         log: Some(LogUse { files_to }),
         parent: app.routes.load().live(name).map(|live| live.digest),
+        average_with: retrained(&versions).take(spec.retraining.average.saturating_sub(1) as usize).collect(),
     };
     let job = Job {
         id: format!("train-{name}-{}", now.to_string().replace([':', '.'], "")),
@@ -478,6 +479,12 @@ async fn retrain(app: &Arc<App>, name: &str, state: &ModelState, now: Timestamp)
     control.outcomes_since_training = 0;
     control.running = Some(Running::start(app, job));
     Ok(())
+}
+
+/// Versions that a loop made, newest first.
+fn retrained(versions: &[Version]) -> impl Iterator<Item = vocabulary::Digest> {
+    let by_loop = |version: &&Version| version.lineage["order"]["log"].is_object();
+    versions.iter().rev().filter(by_loop).map(|version| version.digest)
 }
 
 /// Starts again what a server that died left running.

@@ -66,13 +66,13 @@ impl Collector for Scrape {
         let mut refused = Vec::new();
         let mut violations = Vec::new();
         for (model, state) in states() {
-            let counted = state.refused.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+            let counted = state.refused.lock();
             refused.extend(
                 counted
                     .iter()
                     .map(|(reason, n)| (vec![("model", model.clone()), ("reason", (*reason).to_owned())], *n)),
             );
-            let counted = state.violations.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+            let counted = state.violations.lock();
             for (column, kinds) in &counted.counts {
                 for (kind, actions) in kinds {
                     for (action, n) in actions {

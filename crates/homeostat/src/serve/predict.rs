@@ -161,7 +161,7 @@ fn read(
     let mut violations = Violations::default();
     let enforced = artifact.enforcer.enforce(&batch, &mut violations).map_err(ApiError::internal)?;
     if !violations.counts.is_empty() {
-        state.violations.lock().unwrap_or_else(std::sync::PoisonError::into_inner).merge(&violations);
+        state.violations.lock().merge(&violations);
     }
     let mut refused = enforced.rejected.iter().chain(&enforced.quarantined).peekable();
     if refused.peek().is_some() {

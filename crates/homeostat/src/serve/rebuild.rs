@@ -27,9 +27,7 @@ pub fn clock_path(project: &Project) -> PathBuf {
 /// Writes down where an event clock stands. Replaced whole, but not flushed: it moves thousands of times a minute, and
 /// after a loss of power a replay goes on from an earlier hour, which changes nothing.
 pub fn keep_clock(project: &Project, now: Timestamp) -> Result<()> {
-    let (path, beside) = (clock_path(project), project.state().join(".clock.tmp"));
-    std::fs::write(&beside, now.to_string())?;
-    Ok(std::fs::rename(beside, path)?)
+    Ok(storage::replace(&clock_path(project), now.to_string().as_bytes())?)
 }
 
 pub async fn all(app: &Arc<App>) -> Result<()> {

@@ -11,10 +11,11 @@ use crate::clock;
 use crate::project::{ClockKind, Project};
 use arc_swap::ArcSwap;
 use features::Violations;
+use parking_lot::{Mutex, MutexGuard};
 use std::collections::BTreeMap;
 use std::hash::{BuildHasher, Hasher};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, AtomicU64, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard};
 use storage::{Catalog, Journal};
 use tokio::sync::broadcast;
 use vocabulary::record::Route;
@@ -92,11 +93,11 @@ pub struct ModelState {
 
 impl ModelState {
     pub fn ledger(&self) -> MutexGuard<'_, Ledger> {
-        self.ledger.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+        self.ledger.lock()
     }
 
     pub fn refuse(&self, reason: &'static str) {
-        *self.refused.lock().unwrap_or_else(std::sync::PoisonError::into_inner).entry(reason).or_default() += 1;
+        *self.refused.lock().entry(reason).or_default() += 1;
     }
 }
 
@@ -151,13 +152,9 @@ impl App {
 
     /// A new W3C trace id.
     pub fn trace_id(&self) -> String {
-        format!("{:032x}", vocabulary_hash(self.unique()))
+        let digest = vocabulary::Digest::of(&self.unique().to_le_bytes());
+        format!("{:032x}", u128::from_le_bytes(digest.0[..16].try_into().unwrap_or([1; 16])))
     }
-}
-
-fn vocabulary_hash(seed: u128) -> u128 {
-    let digest = vocabulary::Digest::of(&seed.to_le_bytes());
-    u128::from_le_bytes(digest.0[..16].try_into().unwrap_or([1; 16]))
 }
 
 /// What was spent, as it is kept on disk. Not made durable at each step: after a loss of power a little may be missing.
@@ -174,9 +171,7 @@ impl Meter {
     }
 
     fn write(&self, project: &Project) -> anyhow::Result<()> {
-        let (path, beside) = (project.state().join("meter.json"), project.state().join(".meter.tmp"));
-        std::fs::write(&beside, serde_json::to_vec(self)?)?;
-        Ok(std::fs::rename(beside, path)?)
+        Ok(storage::replace(&project.state().join("meter.json"), &serde_json::to_vec(self)?)?)
     }
 }
 

@@ -22,8 +22,8 @@ pub async fn model(app: &App, name: &str) -> Result<Value, StorageError> {
     let versions = versions(app, name).await?;
     let counts = state.latency.snapshot();
     let quantile = |q: f64| quantile_ms(&counts, q);
-    let refused = state.refused.lock().unwrap_or_else(std::sync::PoisonError::into_inner).clone();
-    let violations = state.violations.lock().unwrap_or_else(std::sync::PoisonError::into_inner).clone();
+    let refused = state.refused.lock().clone();
+    let violations = state.violations.lock().clone();
     let mut control = state.control.lock().await;
     let (predictions, outcomes, corrected) = {
         let ledger = state.ledger();
@@ -38,7 +38,7 @@ pub async fn model(app: &App, name: &str) -> Result<Value, StorageError> {
             ClockKind::Wall => Some(clock::wall()),
         },
         "clock": app.clock.kind,
-        "replay": *app.replay.lock().unwrap_or_else(std::sync::PoisonError::into_inner),
+        "replay": *app.replay.lock(),
         "traffic": {
             "requests": state.requests.load(Relaxed),
             "predictions": predictions,
@@ -78,9 +78,8 @@ pub fn routing(app: &App, name: &str) -> Value {
 pub async fn versions(app: &App, name: &str) -> Result<Vec<Value>, StorageError> {
     let routes = app.routes.load_full();
     let registered = app.catalog.versions(Some(name)).await?;
-    let audit = app.catalog.audit(0).await?;
-    let did =
-        |subject: &str, action: &str| audit.iter().any(|entry| entry.subject == subject && entry.action == action);
+    let ends = app.catalog.done_to(name, &["promote", "discard"]).await?;
+    let did = |subject: &str, action: &str| ends.iter().any(|(whom, what)| whom == subject && what == action);
     let state = |number: u32| -> &'static str {
         let Some(route) = routes.route(name) else { return "registered" };
         let subject = format!("{name}@{number}");

@@ -3,9 +3,10 @@
 
 use super::state::{App, Routes, versions_of};
 use arrow::array::RecordBatch;
+use parking_lot::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
-use std::sync::{Arc, Mutex, Weak};
+use std::sync::{Arc, Weak};
 use storage::Record;
 use tokio::sync::oneshot;
 use vocabulary::record::ShadowScore;
@@ -59,7 +60,7 @@ impl Default for Worker {
 impl Worker {
     /// Starts the thread, once.
     pub fn start(&self, app: &Arc<App>, model: &str) -> std::io::Result<()> {
-        let Some(inbox) = self.inbox.lock().ok().and_then(|mut inbox| inbox.take()) else { return Ok(()) };
+        let Some(inbox) = self.inbox.lock().take() else { return Ok(()) };
         let (weak, model) = (Arc::downgrade(app), model.to_owned());
         std::thread::Builder::new().name(format!("worker-{model}")).spawn(move || run(&inbox, &weak, &model))?;
         Ok(())
@@ -91,12 +92,12 @@ impl Worker {
 
     /// Rows that were counted before, for the next look.
     pub fn put_back(&self, rows: Vec<Profiled>) {
-        self.profiled.lock().unwrap_or_else(std::sync::PoisonError::into_inner).extend(rows);
+        self.profiled.lock().extend(rows);
     }
 
     /// Rows of events before `now` that were counted since the last call.
     pub fn take_profiled(&self, now: Timestamp) -> Vec<Profiled> {
-        let mut waiting = self.profiled.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        let mut waiting = self.profiled.lock();
         let (taken, kept) = waiting.drain(..).partition(|profiled| profiled.at < now);
         *waiting = kept;
         taken
@@ -137,7 +138,7 @@ fn score(app: &App, routes: &Routes, model: &str, answered: &Answered) -> anyhow
                 let bins = features::profile::bins(&artifact.reference.features, &answered.batch, row);
                 profiled.push(Profiled { at: *at, version, bins });
             }
-            state.worker.profiled.lock().unwrap_or_else(std::sync::PoisonError::into_inner).extend(profiled);
+            state.worker.profiled.lock().extend(profiled);
         }
     }
     {

@@ -98,8 +98,11 @@ fn a_request_that_breaks_something_is_told_what() {
 
     let (status, answer) = server.raw(path, b"{\"rows\": [", &[]);
     assert_eq!(status, 400, "{answer}");
-    let (status, answer) = server.raw(path, &vec![b' '; 5_000_000], &[]);
+    let before = server.peak_memory_bytes();
+    let (status, answer) = server.raw(path, &vec![b' '; 100_000_000], &[]);
     assert_eq!(status, 413, "{answer}");
+    let grown = server.peak_memory_bytes() - before;
+    assert!(grown < 20_000_000, "100 MB that were refused took {grown} bytes");
     assert!(answer["error"].as_str().unwrap().contains("body_bytes_max"));
     assert_eq!(server.post("/v1/models/retruned/predict", &json!({ "rows": [] })).0, 404);
     assert_eq!(server.get("/v1/nothing").0, 404);

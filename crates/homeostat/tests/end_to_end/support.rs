@@ -165,6 +165,13 @@ impl Server {
         body
     }
 
+    /// The most memory that the process ever held.
+    pub fn peak_memory_bytes(&self) -> u64 {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.child.id())).expect("it runs");
+        let line = status.lines().find(|line| line.starts_with("VmHWM:")).expect("Linux tells it");
+        line.split_whitespace().nth(1).and_then(|kib| kib.parse::<u64>().ok()).expect("a number") * 1024
+    }
+
     pub fn kill(mut self) {
         self.kill_now();
         self.child.wait().expect("it ends");

@@ -32,6 +32,7 @@ impl Attempt {
             seed: 42,
             threads: self.threads,
             parent: None,
+            earlier: &[],
             program: "0.0.0",
             progress,
         })

@@ -5,9 +5,14 @@ use crate::client::Client;
 use crate::project::Project;
 use anyhow::Result;
 use serde_json::{Map, Value, json};
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::time::Duration;
+use storage::log::Logged;
 use storage::parquet_log::Columns;
+use vocabulary::{PredictionId, Span, Timestamp};
+
+/// How long a newcomer is compared with the version that it replaced.
+const FOLLOWING: Span = Span::days(30);
 
 pub async fn collect(
     client: &Client,
@@ -42,7 +47,7 @@ pub async fn collect(
         "predictions": logged.predictions.len(),
         "outcomes": outcomes.len(),
         "retrainings": retrainings,
-        "releases": deeds("promote"),
+        "releases": releases(deeds("promote"), &audit, &logged),
         "rollbacks": deeds("roll_back"),
         "alarms": alarms,
         "versions": status["versions"].as_array().into_iter().flatten()
@@ -54,6 +59,75 @@ pub async fn collect(
         "seconds": took.as_secs_f64(),
         "lost": lost,
     }))
+}
+
+/// Adds to each release what came of it: newcomer and replaced version on the same rows of the following month, as far
+/// as both of them scored those rows.
+fn releases(mut releases: Vec<Value>, audit: &Value, logged: &Logged) -> Vec<Value> {
+    let number = |subject: &Value| subject.as_str()?.rsplit('@').next()?.parse::<u32>().ok();
+    let mut live = None;
+    let mut replaced: HashMap<(u32, String), u32> = HashMap::new();
+    for entry in audit["entries"].as_array().into_iter().flatten() {
+        if ["promote", "roll_back"].contains(&entry["action"].as_str().unwrap_or_default()) {
+            let next = number(&entry["subject"]);
+            if let (Some(old), Some(new)) = (live, next) {
+                replaced.insert((new, entry["at"].to_string()), old);
+            }
+            live = next;
+        }
+    }
+    let scored = Scored::of(logged);
+    for release in &mut releases {
+        let newcomer = number(&release["version"]);
+        let old = newcomer.and_then(|new| replaced.get(&(new, release["at"].to_string())).copied());
+        let at = release["at"].as_str().and_then(|at| at.parse::<Timestamp>().ok());
+        if let (Some(new), Some(old), Some(at)) = (newcomer, old, at) {
+            release["replaced"] = json!(format!("{}@{old}", super::MODEL));
+            release["following"] = scored.following(at, new, old);
+        }
+    }
+    releases
+}
+
+/// What each version said about each row, and what then happened.
+struct Scored {
+    rows: Vec<(Timestamp, HashMap<u32, f64>, f64)>,
+}
+
+impl Scored {
+    fn of(logged: &Logged) -> Scored {
+        let mut outcomes: HashMap<PredictionId, (Timestamp, f64)> = HashMap::new();
+        for outcome in &logged.outcomes {
+            let newest = outcomes.entry(outcome.id).or_insert((outcome.at, outcome.value));
+            if outcome.at > newest.0 {
+                *newest = (outcome.at, outcome.value);
+            }
+        }
+        let mut said: HashMap<PredictionId, HashMap<u32, f64>> = HashMap::new();
+        for shadow in &logged.shadows {
+            said.entry(shadow.id).or_default().insert(shadow.version, shadow.value);
+        }
+        let rows = logged.predictions.iter().filter_map(|prediction| {
+            let (_, outcome) = outcomes.get(&prediction.id)?;
+            let mut said = said.remove(&prediction.id).unwrap_or_default();
+            said.insert(prediction.version, prediction.value);
+            Some((prediction.at, said, *outcome))
+        });
+        Scored { rows: rows.collect() }
+    }
+
+    fn following(&self, at: Timestamp, newcomer: u32, replaced: u32) -> Value {
+        let (mut rows, mut new_loss, mut old_loss) = (0u64, 0.0, 0.0);
+        for (_, said, outcome) in self.rows.iter().filter(|(when, ..)| *when >= at && *when < at + FOLLOWING) {
+            if let (Some(new), Some(old)) = (said.get(&newcomer), said.get(&replaced)) {
+                rows += 1;
+                new_loss += learning::log_loss(*new, *outcome);
+                old_loss += learning::log_loss(*old, *outcome);
+            }
+        }
+        let mean = |sum: f64| (rows > 0).then(|| sum / rows as f64);
+        json!({ "rows": rows, "newcomer_logloss": mean(new_loss), "replaced_logloss": mean(old_loss) })
+    }
 }
 
 /// The means of the monthly figures, and the months.
