@@ -9,6 +9,7 @@ use std::collections::{HashMap, HashSet};
 use std::time::Duration;
 use storage::log::Logged;
 use storage::parquet_log::Columns;
+use vocabulary::record::Prediction;
 use vocabulary::{PredictionId, Span, Timestamp};
 
 /// How long a newcomer is compared with the version that it replaced.
@@ -107,7 +108,10 @@ impl Scored {
         for shadow in &logged.shadows {
             said.entry(shadow.id).or_default().insert(shadow.version, shadow.value);
         }
-        let rows = logged.predictions.iter().filter_map(|prediction| {
+        // The log holds rows as they were answered; sums of floats need an order that is the same in each run.
+        let mut predictions: Vec<&Prediction> = logged.predictions.iter().collect();
+        predictions.sort_by(|a, b| (a.at, &a.key).cmp(&(b.at, &b.key)));
+        let rows = predictions.into_iter().filter_map(|prediction| {
             let (_, outcome) = outcomes.get(&prediction.id)?;
             let mut said = said.remove(&prediction.id).unwrap_or_default();
             said.insert(prediction.version, prediction.value);
