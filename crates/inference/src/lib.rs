@@ -7,10 +7,14 @@
 mod bundle;
 mod calibration;
 pub mod elementary;
+mod forest;
+pub mod import;
 mod linear;
 mod manifest;
 mod model;
+mod onnxruntime;
 mod predictor;
+mod tensor;
 mod trees;
 
 pub use bundle::{Bundle, BundleError, section};
@@ -18,5 +22,9 @@ pub use calibration::{Calibration, CalibrationError};
 pub use linear::{LinearModel, LinearParts};
 pub use manifest::{MANIFEST_FORMAT, Manifest, TimeSpan};
 pub use model::{Link, Model, ModelError, load_model};
+pub use onnxruntime::{
+    EngineError, LibraryInfo, Memory, OnnxOptions, OnnxRuntimeModel, Rows, check_rows, open_library,
+};
 pub use predictor::{LoadError, Predictor};
+pub use tensor::{Data, Datatype, RunError, Signature, Tensor, TensorModel, TensorSpec};
 pub use trees::TreesModel;
