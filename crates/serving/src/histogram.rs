@@ -10,12 +10,12 @@ const BUCKETS: usize = A_DOUBLING * 32;
 
 pub struct Histogram {
     counts: Vec<AtomicU64>,
-    sum_us: AtomicU64,
+    sum_ns: AtomicU64,
 }
 
 impl Default for Histogram {
     fn default() -> Self {
-        Histogram { counts: (0..BUCKETS).map(|_| AtomicU64::new(0)).collect(), sum_us: AtomicU64::new(0) }
+        Histogram { counts: (0..BUCKETS).map(|_| AtomicU64::new(0)).collect(), sum_ns: AtomicU64::new(0) }
     }
 }
 
@@ -24,7 +24,7 @@ impl Histogram {
         let us = took.as_nanos() as f64 / 1e3;
         let bucket = (us.max(1.0).log2() * A_DOUBLING as f64).ceil() as usize;
         self.counts[bucket.min(BUCKETS - 1)].fetch_add(1, Ordering::Relaxed);
-        self.sum_us.fetch_add(us as u64, Ordering::Relaxed);
+        self.sum_ns.fetch_add(took.as_nanos() as u64, Ordering::Relaxed);
     }
 
     pub fn snapshot(&self) -> Vec<u64> {
@@ -32,7 +32,7 @@ impl Histogram {
     }
 
     pub fn sum_seconds(&self) -> f64 {
-        self.sum_us.load(Ordering::Relaxed) as f64 / 1e6
+        self.sum_ns.load(Ordering::Relaxed) as f64 / 1e9
     }
 }
 
