@@ -6,10 +6,10 @@ CARGO ?= cargo
 BINARY := target/release/homeostat
 DASHBOARD_SOURCES := $(shell find dashboard/src dashboard/index.html dashboard/package-lock.json dashboard/vite.config.ts dashboard/tsconfig.json -type f 2>/dev/null)
 
-.PHONY: build quickstart test services check bench year fmt clean python
+.PHONY: build quickstart test services check bench bench-serving year fmt clean python onnxruntime
 
 # The whole workspace with its tests at once: cargo then compiles each outside crate once, for everything.
-build: dashboard/dist/assets
+build: dashboard/dist/assets onnxruntime
 	@echo "building (crates come through cargo; the first time takes 10 to 20 minutes on two cores)" >&2
 	@$(CARGO) build --release --workspace --all-targets --locked 1>&2
 
@@ -17,6 +17,10 @@ dashboard/dist/assets: $(DASHBOARD_SOURCES)
 	@echo "building the dashboard (its packages come through npm)" >&2
 	@cd dashboard && npm ci --ignore-scripts --no-audit --no-fund 1>&2 && npm run build 1>&2
 	@touch dashboard/dist/assets
+
+# The library that runs imported ONNX models which our own kernels don't; through npm.
+onnxruntime:
+	@sh scripts/onnxruntime.sh
 
 quickstart: build
 	@$(BINARY) quickstart $(ARGS)
@@ -42,6 +46,11 @@ check: dashboard/dist/assets
 bench: build python
 	@sh benches/run.sh
 
+# Side by side with the peers, which come through pip; an hour or more.
+bench-serving: build
+	@sh benches/serving/setup.sh
+	@benches/serving/.venvs/models/bin/python benches/serving/run.py $(ARGS)
+
 # The whole year of flights against what it promises; 5 to 10 minutes, twice that with ARGS=--twice.
 year: build
 	@python3 benches/year.py $(ARGS)
@@ -51,4 +60,4 @@ fmt:
 
 clean:
 	$(CARGO) clean
-	rm -rf dashboard/dist dashboard/node_modules .venv
+	rm -rf dashboard/dist dashboard/node_modules engines/node_modules .venv .venv-perf

@@ -1,9 +1,12 @@
 #!/bin/sh
-# Installs, from the system's packages, what the tests start for real: Chromium for the dashboard.
+# Installs, from the system's packages, what the tests start for real: Chromium for the dashboard, and what the clients
+# need that come through pip.
 set -eu
 need=""
 [ -x "${CHROMIUM:-/usr/bin/chromium}" ] || need="$need chromium"
 python3 -c 'import venv, ensurepip' 2>/dev/null || need="$need python3-venv"
+# perf_analyzer is linked with it.
+ldconfig -p 2>/dev/null | grep -q 'libb64\.so\.0d' || need="$need libb64-0d"
 if [ -z "$need" ]; then
     echo "services: everything is installed" >&2
     exit 0

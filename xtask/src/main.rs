@@ -6,14 +6,15 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 /// What each crate may depend on among ours, and crates from outside that it must never name.
-const LAYERS: [(&str, &[&str], &[&str]); 7] = [
+const LAYERS: [(&str, &[&str], &[&str]); 8] = [
     ("vocabulary", &[], &["tokio", "axum", "hyper", "sqlx", "arrow", "datafusion"]),
     ("features", &["vocabulary"], &["tokio", "axum", "hyper", "sqlx", "parquet", "datafusion"]),
     ("inference", &["vocabulary"], &["tokio", "axum", "hyper", "sqlx", "arrow", "datafusion"]),
     ("control", &["vocabulary"], &["tokio", "axum", "hyper", "sqlx", "arrow", "datafusion", "chrono", "rand"]),
     ("learning", &["vocabulary", "features", "inference"], &["tokio", "axum", "hyper", "sqlx", "datafusion"]),
     ("storage", &["vocabulary", "features"], &["axum", "hyper", "hessboost"]),
-    ("homeostat", &["vocabulary", "features", "inference", "control", "learning", "storage"], &[]),
+    ("serving", &["vocabulary", "inference"], &["sqlx", "arrow", "parquet", "datafusion"]),
+    ("homeostat", &["vocabulary", "features", "inference", "control", "learning", "storage", "serving"], &[]),
 ];
 
 /// Longer files are more than one thing.

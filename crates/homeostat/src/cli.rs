@@ -46,6 +46,8 @@ pub enum Command {
     Check(Check),
     /// Trains, evaluates and registers a version with its lineage
     Train(Train),
+    /// Registers models made elsewhere: ONNX, LightGBM text, XGBoost JSON or UBJSON, CatBoost JSON or cbm
+    Import(Import),
     /// Metrics of a version on a data file, with confidence intervals, per slice
     Evaluate(Evaluate),
     /// Batch scoring
@@ -95,6 +97,11 @@ pub enum Command {
     Findings,
     /// Where a version came from
     Lineage { version: String },
+    /// Keys of the tenants that may ask for predictions
+    Token {
+        #[command(subcommand)]
+        action: TokenAction,
+    },
     /// The audit log; `audit verify` checks its chain
     Audit {
         #[command(subcommand)]
@@ -103,6 +110,24 @@ pub enum Command {
     /// Runs a job that the server started; not for people
     #[command(hide = true)]
     Job { id: String },
+}
+
+#[derive(Subcommand, Debug)]
+pub enum TokenAction {
+    /// Makes a key, shows it once, and writes its digest into homeostat.toml
+    Create {
+        #[arg(long)]
+        role: Role,
+        /// Whose requests it stands for; made where it is not declared yet
+        #[arg(long, default_value = "default")]
+        tenant: String,
+    },
+}
+
+#[derive(Clone, Copy, Debug, ValueEnum, PartialEq, Eq)]
+pub enum Role {
+    /// May ask for predictions and hand in outcomes
+    Client,
 }
 
 #[derive(Subcommand, Debug)]
@@ -221,6 +246,32 @@ pub struct Predict {
 }
 
 #[derive(Args, Debug)]
+pub struct Import {
+    /// Model files
+    #[arg(value_name = "FILE", required = true)]
+    pub files: Vec<PathBuf>,
+    /// The model's name; by default the file's, without its extension
+    #[arg(long = "as", value_name = "MODEL")]
+    pub name: Option<String>,
+    /// Known outputs: a table (.parquet, .csv) with the features and their answers, or a .json with the tensors
+    /// {"inputs": [...], "outputs": [...]}; where the model answers otherwise it is not registered
+    #[arg(long, value_name = "FILE")]
+    pub expect: Option<PathBuf>,
+    /// The table's column of known answers
+    #[arg(long, value_name = "COL", requires = "expect")]
+    pub expect_column: Option<String>,
+    /// The model's output that is compared; by default the probability or value
+    #[arg(long, value_name = "NAME", requires = "expect")]
+    pub expect_output: Option<String>,
+    /// Largest difference that passes, relative where the known answer is above one
+    #[arg(long, value_name = "T", default_value_t = 1e-6, requires = "expect")]
+    pub tolerance: f64,
+    /// Names of the columns of the model's input, in order, where its file does not say them
+    #[arg(long, value_name = "COL,…", value_delimiter = ',')]
+    pub inputs: Vec<String>,
+}
+
+#[derive(Args, Debug)]
 pub struct Serve {
     /// End when the process that started this one ends
     #[arg(long, hide = true)]
@@ -228,6 +279,9 @@ pub struct Serve {
     /// 0 takes any free port
     #[arg(long)]
     pub port: Option<u16>,
+    /// Where gRPC listens; 0 takes any free port
+    #[arg(long)]
+    pub grpc_port: Option<u16>,
 }
 
 #[derive(Args, Debug)]

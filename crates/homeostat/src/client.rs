@@ -17,9 +17,14 @@ pub struct Place {
     pub pid: u32,
     pub host: String,
     pub port: u16,
+    #[serde(default)]
+    pub grpc_port: Option<u16>,
 }
 
 pub const PLACE_FILE: &str = "server.json";
+
+/// The running server's key for whoever may change what is served; readable by its owner alone.
+pub const OPERATOR_FILE: &str = "operator.key";
 
 impl Place {
     pub fn read(state: &Path) -> Option<Place> {
@@ -31,6 +36,8 @@ impl Place {
 pub struct Client {
     http: HyperClient<HttpConnector, Full<Bytes>>,
     base: String,
+    /// Shows that this program may read the project's state folder.
+    operator: Option<String>,
 }
 
 /// An answer other than 200.
@@ -45,13 +52,14 @@ impl Client {
     pub fn new(host: &str, port: u16) -> Client {
         let host = if host == "0.0.0.0" { "127.0.0.1" } else { host };
         let http = HyperClient::builder(TokioExecutor::new()).build_http();
-        Client { http, base: format!("http://{host}:{port}") }
+        Client { http, base: format!("http://{host}:{port}"), operator: None }
     }
 
     /// The server of the project whose state folder this is, if it answers.
     pub async fn running(state: &Path) -> Option<Client> {
         let place = Place::read(state)?;
-        let client = Client::new(&place.host, place.port);
+        let mut client = Client::new(&place.host, place.port);
+        client.operator = std::fs::read_to_string(state.join(OPERATOR_FILE)).ok();
         client.get("/v2/health/live").await.ok().map(|_| client)
     }
 
@@ -70,6 +78,9 @@ impl Client {
     async fn send(&self, method: Method, path: &str, body: Bytes, headers: &[(&str, &str)]) -> Result<Value> {
         let url = format!("{}{path}", self.base);
         let mut request = Request::builder().method(method).uri(&url).header("content-type", "application/json");
+        if let Some(operator) = &self.operator {
+            request = request.header(crate::serve::data_plane::OPERATOR_HEADER, operator);
+        }
         for (name, value) in headers {
             request = request.header(*name, *value);
         }

@@ -5,6 +5,7 @@ mod cli;
 mod client;
 mod clock;
 mod command;
+mod imported;
 mod output;
 mod project;
 #[cfg(test)]

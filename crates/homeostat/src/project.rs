@@ -2,6 +2,8 @@
 
 use anyhow::{Context, Result, bail};
 use serde::{Deserialize, Serialize};
+use serving::spans::SpanOptions;
+use serving::tenant::{TenantSpec, Tenants};
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use storage::Durability;
@@ -9,7 +11,7 @@ use vocabulary::{Contract, ModelSpec, Span, suggest};
 
 pub const FILE: &str = "homeostat.toml";
 
-#[derive(Clone, Debug, Default, Deserialize, Serialize)]
+#[derive(Clone, Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Config {
     pub project: ProjectSection,
@@ -18,6 +20,10 @@ pub struct Config {
     pub server: ServerSection,
     pub control: ControlSection,
     pub prices: Prices,
+    /// Who may ask, and how much. Changes take effect without a restart.
+    pub tenants: Vec<TenantSpec>,
+    /// Where traces go; nowhere when left out.
+    pub telemetry: Option<SpanOptions>,
 }
 
 #[derive(Clone, Debug, Deserialize, Serialize)]
@@ -73,6 +79,42 @@ pub struct ServerSection {
     pub rows_max: usize,
     /// Requests in work at once; more is refused with 429.
     pub requests_max: usize,
+    /// Where gRPC listens.
+    pub grpc_port: u16,
+    /// TLS for both ports; in the clear when left out.
+    pub tls: Option<TlsSection>,
+    /// Connections open at once; more are turned away with 503.
+    pub connections_max: usize,
+    /// Milliseconds after which an answer is of no use, where the caller says nothing.
+    pub deadline_ms: Option<f64>,
+    /// Threads that run models; one for each core when 0.
+    pub inference_threads: usize,
+    /// CPUs that they are pinned to, in order; left to the system when empty.
+    pub inference_cpus: Vec<usize>,
+    /// Whether requests that wait are computed together.
+    pub batching: bool,
+    /// Rows of a batch at most.
+    pub batch_rows_max: usize,
+    /// Predicted time of a batch at most, in milliseconds: what another tenant may have to wait.
+    pub batch_ms_max: f64,
+    /// A request that takes no longer than this, in microseconds, is computed where it arrives.
+    pub inline_us: f64,
+    /// Rows that wait at most; more is refused with 429.
+    pub queue_rows_max: usize,
+    /// Predicted wait in milliseconds beyond which a request without a deadline is refused with 429.
+    pub queue_ms_max: f64,
+    /// Memory of cached answers; 0 for no cache.
+    pub cache_bytes_max: u64,
+    /// Whether tenants share cached answers.
+    pub cache_shared: bool,
+    /// Memory of loaded imported models; beyond it the ones unused for longest leave.
+    pub models_bytes_max: usize,
+    /// Imported models in memory at most.
+    pub models_loaded_max: usize,
+    /// After SIGTERM: milliseconds of answering on while already not ready, so that balancers look elsewhere.
+    pub drain_grace_ms: u64,
+    /// And then milliseconds at most until requests in work are given up.
+    pub drain_ms_max: u64,
     /// Predictions kept in memory to join outcomes with; beyond it the oldest leave (the log keeps them).
     pub ledger_rows_max: usize,
 }
@@ -86,9 +128,35 @@ impl Default for ServerSection {
             body_bytes_max: 16 << 20,
             rows_max: 10_000,
             requests_max: 1024,
+            grpc_port: 8081,
+            tls: None,
+            connections_max: 4096,
+            deadline_ms: None,
+            inference_threads: 0,
+            inference_cpus: Vec::new(),
+            batching: true,
+            batch_rows_max: 256,
+            batch_ms_max: 10.0,
+            inline_us: 50.0,
+            queue_rows_max: 65_536,
+            queue_ms_max: 1000.0,
+            cache_bytes_max: 64 << 20,
+            cache_shared: false,
+            models_bytes_max: 4 << 30,
+            models_loaded_max: 1024,
+            drain_grace_ms: 500,
+            drain_ms_max: 10_000,
             ledger_rows_max: 2_000_000,
         }
     }
+}
+
+/// Files in PEM form, relative to the project's folder.
+#[derive(Clone, Debug, Deserialize, Serialize)]
+#[serde(deny_unknown_fields)]
+pub struct TlsSection {
+    pub cert: String,
+    pub key: String,
 }
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize)]
@@ -206,6 +274,13 @@ impl Project {
                 "{}: [project] time_zone = \"{zone}\" is no name of the time-zone database, such as \"Europe/Rome\"",
                 file.display()
             );
+        }
+        if let Some(problem) = Tenants::problems(&self.config.tenants).first() {
+            bail!("{}: {problem}", file.display());
+        }
+        let server = &self.config.server;
+        if server.batch_rows_max == 0 || server.rows_max == 0 || server.requests_max == 0 {
+            bail!("{}: [server] batch_rows_max, rows_max and requests_max must be above zero", file.display());
         }
         if self.config.engine.batch != "embedded" {
             bail!(

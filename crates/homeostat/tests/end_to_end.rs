@@ -2,11 +2,15 @@
 
 #[path = "end_to_end/bad_input.rs"]
 mod bad_input;
+#[path = "end_to_end/clients.rs"]
+mod clients;
 #[path = "end_to_end/crash.rs"]
 mod crash;
 #[path = "end_to_end/lifecycle.rs"]
 mod lifecycle;
 #[path = "end_to_end/loop_runs.rs"]
 mod loop_runs;
+#[path = "end_to_end/operating.rs"]
+mod operating;
 #[path = "end_to_end/support.rs"]
 mod support;

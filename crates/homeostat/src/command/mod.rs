@@ -2,14 +2,16 @@
 
 mod check;
 mod evaluate;
+mod import;
 mod init;
 mod operate;
 mod quickstart;
 mod replay;
+mod token;
 mod train;
 mod versions;
 
-use crate::cli::{AuditAction, Cli, Command};
+use crate::cli::{AuditAction, Cli, Command, TokenAction};
 use crate::project::Project;
 use crate::{output, serve as server};
 use anyhow::Result;
@@ -27,6 +29,8 @@ pub async fn run(cli: Cli) -> Result<bool> {
         Command::Evaluate(args) => evaluate::evaluate(&project()?, &args, json).await,
         Command::Compare(args) => evaluate::compare(&project()?, &args, json).await,
         Command::Predict(args) => evaluate::predict(&project()?, &args, json).await,
+        Command::Import(args) => import::run(&project()?, &args, json).await,
+        Command::Token { action: TokenAction::Create { role: _, tenant } } => token::create(&project()?, &tenant, json),
         Command::Versions { model } => versions::list(&project()?, model.as_deref(), json).await,
         Command::Show { version } => versions::show(&project()?, &version, json).await,
         Command::Lineage { version } => versions::lineage(&project()?, &version, json).await,
@@ -46,7 +50,7 @@ async fn serve(project: Project, args: &crate::cli::Serve) -> Result<bool> {
     if args.with_parent {
         end_with_parent();
     }
-    server::run(project, args.port).await?;
+    server::run(project, args.port, args.grpc_port).await?;
     Ok(true)
 }
 

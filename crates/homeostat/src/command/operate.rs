@@ -26,7 +26,7 @@ pub async fn release(project: &Project, args: &Release, json: bool) -> Result<bo
 }
 
 pub async fn rollback(project: &Project, model: &str, to: Option<&str>, json: bool) -> Result<bool> {
-    project.model(model)?;
+    super::versions::known(project, model).await?;
     let to = match to {
         Some(text) => {
             let version = resolve(project, text).await?;
@@ -42,7 +42,7 @@ pub async fn rollback(project: &Project, model: &str, to: Option<&str>, json: bo
 }
 
 pub async fn freeze(project: &Project, model: &str, freeze: bool, json: bool) -> Result<bool> {
-    project.model(model)?;
+    super::versions::known(project, model).await?;
     let deed = if freeze { Deed::Freeze } else { Deed::Thaw };
     apply(project, model, &deed, json!({ "action": deed.name() }), json).await
 }

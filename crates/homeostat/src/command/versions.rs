@@ -85,9 +85,16 @@ pub async fn lineage(project: &Project, text: &str, json: bool) -> Result<bool> 
     Ok(true)
 }
 
+/// Whether there is such a model, declared or imported.
+pub async fn known(project: &Project, model: &str) -> Result<()> {
+    let is_known = project.models.contains_key(model)
+        || project.catalog().await?.versions(Some(model)).await?.iter().any(crate::imported::is_imported);
+    if is_known { Ok(()) } else { project.model(model).map(|_| ()) }
+}
+
 pub async fn status(project: &Project, model: Option<&str>, json: bool) -> Result<bool> {
     if let Some(model) = model {
-        project.model(model)?;
+        known(project, model).await?;
     }
     let mut shown = serde_json::Map::new();
     let running = Client::running(&project.state()).await;
@@ -98,6 +105,10 @@ pub async fn status(project: &Project, model: Option<&str>, json: bool) -> Resul
             None => json!({ "model": name, "routing": routing.models.get(name) }),
         };
         shown.insert(name.clone(), state);
+    }
+    let imported = routing.models.iter().filter(|(name, _)| !project.models.contains_key(*name));
+    for (name, route) in imported.filter(|(name, _)| model.is_none_or(|model| model == name.as_str())) {
+        shown.insert(name.clone(), json!({ "model": name, "imported": true, "routing": route }));
     }
     let body = json!({ "running": running.is_some(), "models": shown });
     output::show(json, &body, || {

@@ -20,6 +20,9 @@ pub struct PredictOptions {
     /// Milliseconds after which the answer is of no use: 504.
     #[serde(default)]
     pub deadline_ms: Option<f64>,
+    /// 1 is the most urgent, 8 the least; left out or 0 is in between.
+    #[serde(default)]
+    pub priority: Option<u8>,
 }
 
 #[derive(Serialize, ToSchema)]
@@ -34,16 +37,19 @@ pub struct PredictResponse {
 
 #[derive(Serialize, ToSchema)]
 pub struct PredictionOut {
-    /// Hand it back with the outcome.
-    pub id: String,
+    /// Hand it back with the outcome. Imported models give none.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub id: Option<String>,
     /// Probability of the positive class, or the predicted quantity.
     pub value: f64,
     /// Binary models only.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub probability: Option<f64>,
-    /// Binary models only: 1 where the probability reaches the objective's threshold.
+    /// Of a declared binary model 1 where the probability reaches the objective's threshold, of an imported one the name
+    /// or number of the most probable class.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub label: Option<u8>,
+    #[schema(value_type = Option<Object>)]
+    pub label: Option<Value>,
     /// The version that answered this row.
     pub version: u32,
 }
@@ -112,7 +118,7 @@ pub struct ClockResponse {
 #[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct OperatorRequest {
-    /// `release`, `rollback`, `freeze` or `thaw`.
+    /// `release`, `rollback`, `freeze` or `thaw`; `register` after a version was registered beside the server.
     pub action: String,
     /// A version's number, for release and rollback.
     #[serde(default)]

@@ -176,7 +176,7 @@ impl Book {
                 frozen: loss(day.frozen_loss),
                 "outcome_mean": mean(day.outcome_sum),
                 "prediction_mean": mean(day.prediction_sum),
-                "p99_ms": super::histogram::quantile_ms(&day.latency, 0.99),
+                "p99_ms": serving::histogram::quantile_ms(&day.latency, 0.99),
             })
         };
         self.days.iter().map(shown).collect()

@@ -52,7 +52,8 @@ pub async fn record(
 pub fn open(app: &App, routing: Routing, versions: &[Version]) -> Result<Routes> {
     let before = app.routes.load();
     let mut artifacts: BTreeMap<(String, u32), Arc<Artifact>> = BTreeMap::new();
-    for (model, route) in &routing.models {
+    // Imported models are loaded by the registry when they are asked for.
+    for (model, route) in routing.models.iter().filter(|(model, _)| app.models.contains_key(*model)) {
         for number in versions_of(route) {
             let place = (model.clone(), number);
             let artifact = match before.artifacts.get(&place) {
@@ -75,6 +76,7 @@ pub async fn adopt(app: &App, routing: Routing) -> Result<()> {
     let versions = app.catalog.versions(None).await?;
     let routes = tokio::task::block_in_place(|| open(app, routing, &versions))?;
     keep(&app.project, &app.catalog, &routes.routing).await?;
+    app.imported.list(&app.plane, &versions, &routes.routing);
     app.routes.store(Arc::new(routes));
     Ok(())
 }

@@ -1,13 +1,9 @@
 //! The HTTP interface: paths, bodies, status codes. What they mean is decided elsewhere.
 
-use super::api::{
-    ClockRequest, ClockResponse, ErrorResponse, OperatorRequest, OutcomesRequest, OutcomesResponse, PredictRequest,
-    PredictResponse, PredictionOut,
-};
-use super::error::{ApiError, ApiResult};
-use super::predict::{self, Ask};
-use super::state::{App, Happened, ModelState};
-use super::{assets, looping, metrics, oip, outcomes, status};
+use super::api::{ClockRequest, ClockResponse, ErrorResponse, OperatorRequest, OutcomesRequest, OutcomesResponse};
+use super::error::{ApiError, ApiResult, stored};
+use super::state::{App, Happened};
+use super::{assets, looping, metrics, outcomes, rows, status};
 use axum::body::{Body, Bytes};
 use axum::extract::{Path, Query, State};
 use axum::http::{HeaderMap, StatusCode, header};
@@ -20,15 +16,10 @@ use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 use std::collections::HashMap;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
-use std::time::{Duration, Instant};
 use utoipa::OpenApi;
-use vocabulary::{PredictionId, Task};
+use vocabulary::PredictionId;
 
-type Shared = State<Arc<App>>;
-
-/// Of a body that is too large, so much is read and thrown away, so that the refusal reaches its sender.
-const DRAIN_BYTES_MAX: usize = 1 << 30;
+pub type Shared = State<Arc<App>>;
 
 #[derive(OpenApi)]
 #[openapi(
@@ -38,7 +29,7 @@ const DRAIN_BYTES_MAX: usize = 1 << 30;
         license(name = "Apache-2.0")
     ),
     paths(
-        predict,
+        super::rows::predict,
         take_outcomes,
         models,
         model,
@@ -53,25 +44,19 @@ const DRAIN_BYTES_MAX: usize = 1 << 30;
         cost,
         events,
         move_clock,
-        metrics_text,
-        server_metadata,
-        live,
-        ready,
-        model_metadata,
-        model_ready,
-        infer
+        metrics_text
     ),
     components(schemas(ErrorResponse))
 )]
 struct ApiDoc;
 
 pub fn openapi() -> utoipa::openapi::OpenApi {
-    ApiDoc::openapi()
+    ApiDoc::openapi().merge_from(serving::http::openapi())
 }
 
 pub fn router(app: Arc<App>) -> Router {
     Router::new()
-        .route("/v1/models/{model}/predict", post(predict))
+        .route("/v1/models/{model}/predict", post(rows::predict))
         .route("/v1/outcomes", post(take_outcomes))
         .route("/v1/models", get(models))
         .route("/v1/models/{model}", get(model))
@@ -87,140 +72,25 @@ pub fn router(app: Arc<App>) -> Router {
         .route("/v1/clock", post(move_clock))
         .route("/metrics", get(metrics_text))
         .route("/openapi.json", get(|| async { Json(openapi()) }))
-        .route("/v2", get(server_metadata))
-        .route("/v2/", get(server_metadata))
-        .route("/v2/health/live", get(live))
-        .route("/v2/health/ready", get(ready))
-        .route("/v2/models/{model}", get(model_metadata))
-        .route("/v2/models/{model}/ready", get(model_ready))
-        .route("/v2/models/{model}/infer", post(infer))
-        .route("/v2/models/{model}/versions/{version}", get(version_metadata))
-        .route("/v2/models/{model}/versions/{version}/ready", get(version_ready))
-        .route("/v2/models/{model}/versions/{version}/infer", post(version_infer))
         .fallback(assets::serve)
         .method_not_allowed_fallback(|| async {
             ApiError::new(StatusCode::METHOD_NOT_ALLOWED, "method", "this path takes another method; see /openapi.json")
         })
-        .with_state(app)
+        .with_state(Arc::clone(&app))
+        .merge(serving::http::router(Arc::clone(&app.plane)))
+        .merge(serving::grpc::router(Arc::clone(&app.plane)))
 }
 
-/// The whole body, or 413 once it is larger than allowed.
-async fn body_of(app: &App, headers: &HeaderMap, body: Body) -> ApiResult<Bytes> {
-    let most = app.project.config.server.body_bytes_max;
-    let announced = headers.get(header::CONTENT_LENGTH).and_then(|length| length.to_str().ok()?.parse::<usize>().ok());
-    let refuse = || {
-        let what = format!("the body is larger than {most} bytes ([server] body_bytes_max); send smaller requests");
-        ApiError::too_large(what)
-    };
-    let mut whole = Vec::with_capacity(announced.unwrap_or(0).min(most));
-    let mut read = 0usize;
-    let mut stream = body.into_data_stream();
-    while let Some(chunk) = stream.next().await {
-        let chunk = chunk.map_err(|error| ApiError::malformed(format!("the body broke off: {error}")))?;
-        read += chunk.len();
-        if read > DRAIN_BYTES_MAX {
-            return Err(refuse());
-        }
-        if read <= most {
-            whole.extend_from_slice(&chunk);
-        } else {
-            whole = Vec::new();
-        }
-    }
-    if read > most { Err(refuse()) } else { Ok(whole.into()) }
+/// The whole body, decompressed.
+pub async fn body_of(app: &App, headers: &HeaderMap, body: Body) -> ApiResult<Bytes> {
+    serving::http::read_body(app.project.config.server.body_bytes_max, headers, body).await
 }
 
-fn parse<T: DeserializeOwned>(bytes: &[u8]) -> ApiResult<T> {
+pub fn parse<T: DeserializeOwned>(bytes: &[u8]) -> ApiResult<T> {
     serde_json::from_slice(bytes).map_err(|error| {
         let text = vocabulary::suggest::explained(&error.to_string());
         ApiError::malformed(format!("the body is not what is expected here: {text}; see /openapi.json"))
     })
-}
-
-/// One request in work; refused where too many are.
-struct Admitted<'a>(&'a App);
-
-impl<'a> Admitted<'a> {
-    fn new(app: &'a App) -> ApiResult<Self> {
-        let most = app.project.config.server.requests_max;
-        if app.in_work.fetch_add(1, Ordering::AcqRel) >= most {
-            app.in_work.fetch_sub(1, Ordering::AcqRel);
-            return Err(ApiError::contended(format!("{most} requests are in work already; try again in a moment"), 1));
-        }
-        Ok(Admitted(app))
-    }
-}
-
-impl Drop for Admitted<'_> {
-    fn drop(&mut self) {
-        self.0.in_work.fetch_sub(1, Ordering::AcqRel);
-    }
-}
-
-fn trace_of(app: &App, headers: &HeaderMap) -> String {
-    let given = headers.get("traceparent").and_then(|value| value.to_str().ok()).and_then(|text| {
-        let id = text.split('-').nth(1)?;
-        (id.len() == 32 && id.chars().all(|c| c.is_ascii_hexdigit()) && id.bytes().any(|b| b != b'0'))
-            .then(|| id.to_owned())
-    });
-    given.unwrap_or_else(|| app.trace_id())
-}
-
-/// Counts and times a request to a model's data plane.
-async fn counted<T>(state: &ModelState, work: impl Future<Output = ApiResult<T>>) -> ApiResult<T> {
-    let started = Instant::now();
-    state.requests.fetch_add(1, Ordering::Relaxed);
-    let answer = work.await;
-    match &answer {
-        Ok(_) => state.latency.record(started.elapsed()),
-        Err(error) => state.refuse(error.reason),
-    }
-    answer
-}
-
-/// Predictions from raw rows; the model's pipeline runs inside.
-#[utoipa::path(post, path = "/v1/models/{model}/predict", request_body = PredictRequest, params(("model" = String, Path)),
-    responses((status = 200, body = PredictResponse), (status = 400, body = ErrorResponse), (status = 404, body = ErrorResponse),
-        (status = 413, body = ErrorResponse), (status = 422, body = ErrorResponse), (status = 429, body = ErrorResponse),
-        (status = 503, body = ErrorResponse), (status = 504, body = ErrorResponse)))]
-async fn predict(
-    State(app): Shared,
-    Path(name): Path<String>,
-    headers: HeaderMap,
-    body: Body,
-) -> ApiResult<Json<PredictResponse>> {
-    let state = app.model(&name)?;
-    let work = async {
-        let _admitted = Admitted::new(&app)?;
-        let started = Instant::now();
-        let request: PredictRequest = parse(&body_of(&app, &headers, body).await?)?;
-        let deadline = match request.options.deadline_ms {
-            Some(ms) if ms.is_finite() && ms > 0.0 => Some(started + Duration::from_secs_f64(ms.min(1e9) / 1e3)),
-            Some(ms) => {
-                return Err(ApiError::malformed(format!("deadline_ms = {ms} is no length of time; give milliseconds")));
-            }
-            None => None,
-        };
-        let idempotency_key = headers.get("idempotency-key").and_then(|key| key.to_str().ok()).map(str::to_owned);
-        let ask = Ask { idempotency_key, trace: trace_of(&app, &headers), deadline };
-        let given = predict::predict(&app, &name, &request.rows, &ask).await?;
-        let routes = app.routes.load();
-        let version = given.first().map(|first| first.version).or(routes.live(&name).map(|live| live.number));
-        let threshold = state.spec.objective.threshold;
-        let predictions = given
-            .iter()
-            .map(|given| PredictionOut {
-                id: given.id.to_string(),
-                value: given.value,
-                probability: (state.spec.task == Task::Binary).then_some(given.value),
-                label: (state.spec.task == Task::Binary).then(|| u8::from(given.value >= threshold)),
-                version: given.version,
-            })
-            .collect();
-        let version = format!("{name}@{}", version.unwrap_or_default());
-        Ok(Json(PredictResponse { model: name.clone(), version, trace: ask.trace, predictions }))
-    };
-    counted(state, work).await
 }
 
 /// What really happened, by prediction id or by key.
@@ -228,16 +98,22 @@ async fn predict(
     responses((status = 200, body = OutcomesResponse), (status = 400, body = ErrorResponse), (status = 413, body = ErrorResponse),
         (status = 422, body = ErrorResponse), (status = 503, body = ErrorResponse)))]
 async fn take_outcomes(State(app): Shared, headers: HeaderMap, body: Body) -> ApiResult<Json<OutcomesResponse>> {
-    let _admitted = Admitted::new(&app)?;
+    let tenant = app.plane.tenants.of_headers(&headers).inspect_err(|refusal| app.plane.refuse(None, refusal))?;
+    let _admitted = app.plane.admit(&tenant).inspect_err(|refusal| app.plane.refuse(Some(&tenant), refusal))?;
     let request: OutcomesRequest = parse(&body_of(&app, &headers, body).await?)?;
     Ok(Json(outcomes::take(&app, &request.outcomes).await?))
+}
+
+/// Whether there is such a model, declared or imported.
+fn known(app: &App, name: &str) -> ApiResult<()> {
+    if app.models.contains_key(name) { Ok(()) } else { app.plane.registry.entry(name).map(|_| ()) }
 }
 
 /// All models.
 #[utoipa::path(get, path = "/v1/models", responses((status = 200, body = Object)))]
 async fn models(State(app): Shared) -> Json<Value> {
     let routes = app.routes.load();
-    let listed: Vec<Value> = app
+    let mut listed: Vec<Value> = app
         .models
         .iter()
         .map(|(name, state)| {
@@ -245,6 +121,12 @@ async fn models(State(app): Shared) -> Json<Value> {
             json!({ "model": name, "task": state.spec.task.name(), "live": live })
         })
         .collect();
+    let entries = app.plane.registry.entries();
+    let mut imported: Vec<_> = entries.iter().filter(|(name, _)| !app.models.contains_key(*name)).collect();
+    imported.sort_by_key(|(name, _)| *name);
+    listed.extend(
+        imported.iter().map(|(name, entry)| json!({ "model": name, "task": "imported", "live": entry.live() })),
+    );
     Json(json!({ "models": listed }))
 }
 
@@ -252,20 +134,20 @@ async fn models(State(app): Shared) -> Json<Value> {
 #[utoipa::path(get, path = "/v1/models/{model}", params(("model" = String, Path)), responses((status = 200, body = Object), (status = 404, body = ErrorResponse)))]
 async fn model(State(app): Shared, Path(name): Path<String>) -> ApiResult<Json<Value>> {
     app.model(&name)?;
-    Ok(Json(status::model(&app, &name).await?))
+    Ok(Json(status::model(&app, &name).await.map_err(stored)?))
 }
 
 /// Its registered versions.
 #[utoipa::path(get, path = "/v1/models/{model}/versions", params(("model" = String, Path)), responses((status = 200, body = Object), (status = 404, body = ErrorResponse)))]
 async fn versions(State(app): Shared, Path(name): Path<String>) -> ApiResult<Json<Value>> {
-    app.model(&name)?;
-    Ok(Json(json!({ "versions": status::versions(&app, &name).await? })))
+    known(&app, &name)?;
+    Ok(Json(json!({ "versions": status::versions(&app, &name).await.map_err(stored)? })))
 }
 
 /// Who answers: the routing snapshot in force.
 #[utoipa::path(get, path = "/v1/models/{model}/routing", params(("model" = String, Path)), responses((status = 200, body = Object), (status = 404, body = ErrorResponse)))]
 async fn routing(State(app): Shared, Path(name): Path<String>) -> ApiResult<Json<Value>> {
-    app.model(&name)?;
+    known(&app, &name)?;
     Ok(Json(status::routing(&app, &name)))
 }
 
@@ -278,7 +160,7 @@ async fn operate(
     headers: HeaderMap,
     body: Body,
 ) -> ApiResult<Json<Value>> {
-    app.model(&name)?;
+    (app.plane.may_operate)(&headers)?;
     let request: OperatorRequest = parse(&body_of(&app, &headers, body).await?)?;
     looping::operate(&app, &name, &request).await?;
     Ok(Json(status::routing(&app, &name)))
@@ -289,8 +171,10 @@ async fn operate(
 async fn prediction(State(app): Shared, Path(id): Path<String>) -> ApiResult<Json<Value>> {
     let id: PredictionId = id.parse().map_err(|error| ApiError::malformed(format!("{error}")))?;
     let log = app.project.log_path();
-    let found =
-        tokio::task::spawn_blocking(move || storage::log::find(&log, id)).await.map_err(ApiError::internal)??;
+    let found = tokio::task::spawn_blocking(move || storage::log::find(&log, id))
+        .await
+        .map_err(ApiError::internal)?
+        .map_err(stored)?;
     let Some((prediction, outcomes)) = found else {
         return Err(ApiError::not_found(format!("no prediction {id} in the log")));
     };
@@ -305,7 +189,7 @@ async fn prediction(State(app): Shared, Path(id): Path<String>) -> ApiResult<Jso
 #[utoipa::path(get, path = "/v1/findings", responses((status = 200, body = Object)))]
 async fn findings(State(app): Shared) -> ApiResult<Json<Value>> {
     let mut listed = Vec::new();
-    for finding in app.catalog.findings().await? {
+    for finding in app.catalog.findings().await.map_err(stored)? {
         let mut shown = serde_json::to_value(&finding).map_err(ApiError::internal)?;
         shown["alarm"] = json!(finding.kind.is_alarm());
         listed.push(shown);
@@ -316,9 +200,9 @@ async fn findings(State(app): Shared) -> ApiResult<Json<Value>> {
 /// Alarms with what was done about each.
 #[utoipa::path(get, path = "/v1/incidents", responses((status = 200, body = Object)))]
 async fn incidents(State(app): Shared) -> ApiResult<Json<Value>> {
-    let audit = app.catalog.audit(0).await?;
+    let audit = app.catalog.audit(0).await.map_err(stored)?;
     let mut listed = Vec::new();
-    for finding in app.catalog.findings().await?.into_iter().filter(|finding| finding.kind.is_alarm()) {
+    for finding in app.catalog.findings().await.map_err(stored)?.into_iter().filter(|finding| finding.kind.is_alarm()) {
         let deeds: Vec<_> = audit.iter().filter(|entry| entry.because == finding.id).collect();
         listed
             .push(json!({ "id": finding.id, "model": finding.model, "kind": finding.kind, "subject": finding.subject,
@@ -330,7 +214,7 @@ async fn incidents(State(app): Shared) -> ApiResult<Json<Value>> {
 /// Work done by child processes.
 #[utoipa::path(get, path = "/v1/jobs", responses((status = 200, body = Object)))]
 async fn jobs(State(app): Shared) -> ApiResult<Json<Value>> {
-    Ok(Json(json!({ "jobs": app.catalog.jobs().await? })))
+    Ok(Json(json!({ "jobs": app.catalog.jobs().await.map_err(stored)? })))
 }
 
 /// The audit log: who did what, when and why. `after` gives the entries after that sequence number.
@@ -340,7 +224,7 @@ async fn audit(State(app): Shared, Query(query): Query<HashMap<String, String>>)
         Some(text) => text.parse().map_err(|_| ApiError::malformed(format!("after = \"{text}\" is not a number")))?,
         None => 0,
     };
-    Ok(Json(json!({ "entries": app.catalog.audit(after).await? })))
+    Ok(Json(json!({ "entries": app.catalog.audit(after).await.map_err(stored)? })))
 }
 
 /// CPU time measured, and what it costs a correct prediction.
@@ -367,7 +251,7 @@ async fn events(State(app): Shared) -> impl IntoResponse {
                 }
                 Ok(Happened::Audit(entry)) => Some((Event::default().event("audit").data(entry.to_string()), receiver)),
                 Err(tokio::sync::broadcast::error::RecvError::Lagged(_)) => continue,
-                Err(tokio::sync::broadcast::error::RecvError::Closed) => None,
+                Ok(Happened::Stopping) | Err(tokio::sync::broadcast::error::RecvError::Closed) => None,
             };
         }
     });
@@ -378,6 +262,7 @@ async fn events(State(app): Shared) -> impl IntoResponse {
 /// Moves the loop's clock, where the server follows event time: the loop does what is due, then this returns.
 #[utoipa::path(post, path = "/v1/clock", request_body = ClockRequest, responses((status = 200, body = ClockResponse), (status = 400, body = ErrorResponse), (status = 409, body = ErrorResponse)))]
 async fn move_clock(State(app): Shared, headers: HeaderMap, body: Body) -> ApiResult<Json<ClockResponse>> {
+    (app.plane.may_operate)(&headers)?;
     let request: ClockRequest = parse(&body_of(&app, &headers, body).await?)?;
     let now = request.now.parse().map_err(|error| ApiError::malformed(format!("{error}")))?;
     if let Some(replay) = request.replay {
@@ -392,85 +277,4 @@ async fn move_clock(State(app): Shared, headers: HeaderMap, body: Body) -> ApiRe
 async fn metrics_text(State(app): Shared) -> Response {
     let kind = "application/openmetrics-text; version=1.0.0; charset=utf-8";
     ([(header::CONTENT_TYPE, kind)], metrics::render(&app)).into_response()
-}
-
-/// Open Inference Protocol: what this server is.
-#[utoipa::path(get, path = "/v2", responses((status = 200, body = Object)))]
-async fn server_metadata() -> Json<Value> {
-    Json(json!({ "name": "homeostat", "version": env!("CARGO_PKG_VERSION"), "extensions": [] }))
-}
-
-/// The process runs.
-#[utoipa::path(get, path = "/v2/health/live", responses((status = 200, body = Object)))]
-async fn live() -> Json<Value> {
-    Json(json!({ "live": true }))
-}
-
-/// Every declared model has a version that answers.
-#[utoipa::path(get, path = "/v2/health/ready", responses((status = 200, body = Object), (status = 503, body = Object)))]
-async fn ready(State(app): Shared) -> Response {
-    let routes = app.routes.load();
-    let ready = app.models.keys().all(|name| routes.live(name).is_some());
-    let code = if ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
-    (code, Json(json!({ "ready": ready }))).into_response()
-}
-
-/// A model's tensors.
-#[utoipa::path(get, path = "/v2/models/{model}", params(("model" = String, Path)), responses((status = 200, body = Object), (status = 404, body = ErrorResponse), (status = 503, body = ErrorResponse)))]
-async fn model_metadata(State(app): Shared, Path(name): Path<String>) -> ApiResult<Json<Value>> {
-    let artifact = oip::version(&app, &name, None)?;
-    Ok(Json(oip::metadata(&app, &name, &artifact)))
-}
-
-/// Whether a model answers.
-#[utoipa::path(get, path = "/v2/models/{model}/ready", params(("model" = String, Path)), responses((status = 200, body = Object), (status = 404, body = ErrorResponse), (status = 503, body = ErrorResponse)))]
-async fn model_ready(State(app): Shared, Path(name): Path<String>) -> ApiResult<Json<Value>> {
-    oip::version(&app, &name, None)?;
-    Ok(Json(json!({ "name": name, "ready": true })))
-}
-
-/// Inference with one tensor a column.
-#[utoipa::path(post, path = "/v2/models/{model}/infer", request_body = Object, params(("model" = String, Path)), responses((status = 200, body = Object),
-    (status = 400, body = ErrorResponse), (status = 404, body = ErrorResponse), (status = 413, body = ErrorResponse), (status = 422, body = ErrorResponse), (status = 503, body = ErrorResponse)))]
-async fn infer(State(app): Shared, Path(name): Path<String>, headers: HeaderMap, body: Body) -> ApiResult<Json<Value>> {
-    infer_with(&app, &name, None, &headers, body).await
-}
-
-async fn version_metadata(State(app): Shared, Path((name, version)): Path<(String, String)>) -> ApiResult<Json<Value>> {
-    let artifact = oip::version(&app, &name, Some(&version))?;
-    Ok(Json(oip::metadata(&app, &name, &artifact)))
-}
-
-async fn version_ready(State(app): Shared, Path((name, version)): Path<(String, String)>) -> ApiResult<Json<Value>> {
-    oip::version(&app, &name, Some(&version))?;
-    Ok(Json(json!({ "name": name, "ready": true })))
-}
-
-async fn version_infer(
-    State(app): Shared,
-    Path((name, version)): Path<(String, String)>,
-    headers: HeaderMap,
-    body: Body,
-) -> ApiResult<Json<Value>> {
-    infer_with(&app, &name, Some(&version), &headers, body).await
-}
-
-async fn infer_with(
-    app: &App,
-    name: &str,
-    version: Option<&str>,
-    headers: &HeaderMap,
-    body: Body,
-) -> ApiResult<Json<Value>> {
-    let state = app.model(name)?;
-    let work = async {
-        let _admitted = Admitted::new(app)?;
-        if headers.contains_key("inference-header-content-length") {
-            let what = "binary tensors are not taken; send the tensors' data as JSON (tritonclient: binary_data=False)";
-            return Err(ApiError::malformed(what));
-        }
-        let request: Value = parse(&body_of(app, headers, body).await?)?;
-        Ok(Json(oip::infer(app, name, version, &request, trace_of(app, headers)).await?))
-    };
-    counted(state, work).await
 }

@@ -4,7 +4,7 @@
 use super::api::OperatorRequest;
 use super::book::Book;
 use super::deploy;
-use super::error::{ApiError, ApiResult};
+use super::error::{ApiError, ApiResult, stored};
 use super::jobs::Running;
 use super::ledger::Entry;
 use super::state::{App, ModelState, Routes};
@@ -317,7 +317,7 @@ async fn tick_model(app: &Arc<App>, name: &str, state: &ModelState, now: Timesta
     }
     let finished = finish_job(app, state).await;
     let routes = app.routes.load_full();
-    let versions = app.catalog.versions(Some(name)).await?;
+    let versions = app.catalog.versions(Some(name)).await.map_err(stored)?;
     let (findings, plan) = {
         let mut control = state.control.lock().await;
         if finished == Some(JobState::Failed) {
@@ -338,7 +338,7 @@ async fn tick_model(app: &Arc<App>, name: &str, state: &ModelState, now: Timesta
         if !state.control.lock().await.told.insert(finding.id.clone()) {
             continue;
         }
-        if app.catalog.put_finding(finding).await? && finding.kind.is_alarm() {
+        if app.catalog.put_finding(finding).await.map_err(stored)? && finding.kind.is_alarm() {
             audit(app, name, now, "alarm", name, &finding.id, &finding.message).await?;
         }
     }
@@ -376,7 +376,7 @@ fn feed(state: &ModelState, control: &mut Loop, routes: &Routes, now: Timestamp)
 
 /// A model without a route: its newest version goes live at once, as there is nothing to compare it with.
 async fn begin(app: &Arc<App>, name: &str, state: &ModelState, now: Timestamp) -> ApiResult<Vec<String>> {
-    let Some(version) = app.catalog.versions(Some(name)).await?.pop() else { return Ok(Vec::new()) };
+    let Some(version) = app.catalog.versions(Some(name)).await.map_err(stored)?.pop() else { return Ok(Vec::new()) };
     let mut routing = app.routes.load().routing.clone();
     routing.format = crate::routing::FORMAT;
     routing.number += 1;
@@ -445,7 +445,7 @@ async fn take_step(
 
 async fn retrain(app: &Arc<App>, name: &str, state: &ModelState, now: Timestamp) -> ApiResult<()> {
     let spec = &state.spec;
-    let versions = app.catalog.versions(Some(name)).await?;
+    let versions = app.catalog.versions(Some(name)).await.map_err(stored)?;
     let files_to = versions.first().and_then(|first| {
         let order: Order = serde_json::from_value(first.lineage["order"].clone()).ok()?;
         order.to
@@ -473,7 +473,7 @@ async fn retrain(app: &Arc<App>, name: &str, state: &ModelState, now: Timestamp)
         error: None,
         version: None,
     };
-    app.catalog.put_job(&job).await?;
+    app.catalog.put_job(&job).await.map_err(stored)?;
     let mut control = state.control.lock().await;
     control.last_training = Some(now);
     control.outcomes_since_training = 0;
@@ -504,9 +504,16 @@ pub async fn resume_jobs(app: &Arc<App>) -> Result<()> {
 /// An operator's deed.
 pub async fn operate(app: &Arc<App>, name: &str, request: &OperatorRequest) -> ApiResult<()> {
     let _one = app.applying.lock().await;
-    let state = app.model(name)?;
     let now = app.clock.now().unwrap_or_else(clock::wall);
-    let versions = app.catalog.versions(Some(name)).await?;
+    let versions = app.catalog.versions(Some(name)).await.map_err(stored)?;
+    if !versions.iter().any(crate::imported::is_imported) {
+        app.model(name)?;
+    }
+    if request.action == "register" {
+        // Somebody registered a version beside the server: look again what there is.
+        app.imported.list(&app.plane, &versions_all(app).await?, &app.routes.load().routing);
+        return Ok(());
+    }
     let wanted = |number: u32| {
         let version = versions.iter().find(|version| version.number == number);
         version
@@ -526,7 +533,7 @@ pub async fn operate(app: &Arc<App>, name: &str, request: &OperatorRequest) -> A
         ("freeze", _, _) => Deed::Freeze,
         ("thaw", _, _) => Deed::Thaw,
         (other, _, _) => {
-            let hint = vocabulary::suggest::hint(other, ["release", "rollback", "freeze", "thaw"]);
+            let hint = vocabulary::suggest::hint(other, ["release", "rollback", "freeze", "thaw", "register"]);
             return Err(ApiError::malformed(format!("there is no action \"{other}\"{hint}")));
         }
     };
@@ -536,10 +543,16 @@ pub async fn operate(app: &Arc<App>, name: &str, request: &OperatorRequest) -> A
     let actor = request.actor.as_deref().unwrap_or("operator");
     let entry = deploy::record(&app.catalog, name, &deed, actor, "asked for", now).await;
     deploy::announce(app, &entry.map_err(|error| ApiError::internal(format!("{error:#}")))?);
-    let mut control = state.control.lock().await;
-    control.tried.extend(named.map(|(number, _)| number));
-    control.align(&app.routes.load());
+    if let Some(state) = app.models.get(name) {
+        let mut control = state.control.lock().await;
+        control.tried.extend(named.map(|(number, _)| number));
+        control.align(&app.routes.load());
+    }
     Ok(())
+}
+
+async fn versions_all(app: &App) -> ApiResult<Vec<Version>> {
+    app.catalog.versions(None).await.map_err(stored)
 }
 
 async fn audit(
@@ -561,7 +574,7 @@ async fn audit(
         because: because.to_owned(),
         detail: detail.to_owned(),
     };
-    let entry = app.catalog.record(&deed).await?;
+    let entry = app.catalog.record(&deed).await.map_err(stored)?;
     deploy::announce(app, &entry);
     Ok(())
 }

@@ -1,36 +1,41 @@
 //! Prometheus: everything is counted elsewhere; here it is only read out. Labels are bounded: model, version, and names
 //! that the program itself gives.
 
-use super::histogram::upper_ms;
 use super::state::App;
-use crate::clock;
 use prometheus_client::collector::Collector;
 use prometheus_client::encoding::{DescriptorEncoder, NoLabelSet};
 use prometheus_client::metrics::MetricType;
 use prometheus_client::registry::Registry;
+use serving::spans::Exporter;
 use std::fmt;
-use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
-
-/// Every so many of our fine buckets make one of Prometheus's: a factor of two.
-const FINE_BUCKETS: usize = 16;
-/// From 64 µs to 33 s.
-const DOUBLINGS: std::ops::RangeInclusive<usize> = 6..=25;
+use std::sync::{Arc, Weak};
 
 /// Labels and a count.
 type Labelled = (Vec<(&'static str, String)>, u64);
 
-pub fn render(app: &Arc<App>) -> String {
-    let mut registry = Registry::with_prefix("homeostat");
-    registry.register_collector(Box::new(Scrape(Arc::clone(app))));
+/// Everything that can be scraped, registered once.
+pub fn registry(app: &Arc<App>, exporter: Option<&Exporter>) -> Registry {
+    let mut registry = Registry::default();
+    serving::metrics::register(&mut registry, Arc::clone(&app.plane));
+    let ours = registry.sub_registry_with_prefix("homeostat");
+    ours.register_collector(Box::new(Scrape(Arc::downgrade(app))));
+    if let Some(exporter) = exporter {
+        ours.register_collector(Box::new(exporter.clone()));
+    }
+    registry
+}
+
+pub fn render(app: &App) -> String {
     let mut text = String::new();
-    if let Err(error) = prometheus_client::encoding::text::encode(&mut text, &registry) {
+    let Some(registry) = app.registry.get() else { return text };
+    if let Err(error) = prometheus_client::encoding::text::encode(&mut text, registry) {
         tracing::warn!("metrics could not be written: {error}");
     }
     text
 }
 
-struct Scrape(Arc<App>);
+struct Scrape(Weak<App>);
 
 impl fmt::Debug for Scrape {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -40,13 +45,13 @@ impl fmt::Debug for Scrape {
 
 impl Collector for Scrape {
     fn encode(&self, mut encoder: DescriptorEncoder) -> fmt::Result {
-        let app = &self.0;
+        let Some(app) = self.0.upgrade() else { return Ok(()) };
         let states = || app.models.iter();
         let each = |count: fn(&super::state::ModelState) -> u64| {
             states().map(|(model, state)| (vec![("model", model.clone())], count(state))).collect::<Vec<_>>()
         };
         let counters: [(&str, &str, Vec<Labelled>); 9] = [
-            ("requests", "Requests to the data plane", each(|s| s.requests.load(Relaxed))),
+            ("model_requests", "Requests to a declared model, answered or refused", each(|s| s.requests.load(Relaxed))),
             ("predictions", "Rows answered and logged", each(|s| s.ledger().predictions)),
             ("outcomes", "Outcomes joined to a prediction", each(|s| s.ledger().outcomes)),
             ("outcomes_corrected", "Outcomes that changed a known one", each(|s| s.ledger().corrected)),
@@ -87,7 +92,12 @@ impl Collector for Scrape {
                 }
             }
         }
-        counter(&mut encoder, "requests_refused", "Requests not answered, by reason", &refused)?;
+        counter(
+            &mut encoder,
+            "model_requests_refused",
+            "Requests to a declared model that were not answered, by reason",
+            &refused,
+        )?;
         counter(&mut encoder, "contract_violations", "Values that broke their contract", &violations)?;
         counter(
             &mut encoder,
@@ -95,42 +105,10 @@ impl Collector for Scrape {
             "Writes that the journal could not do",
             &[(vec![], app.journal.failures())],
         )?;
-        self.latency(&mut encoder)?;
         let mut gauge = |name: &str, help: &str, value: f64| {
             encoder.encode_descriptor(name, help, None, MetricType::Gauge)?.encode_gauge(&value)
         };
-        gauge("routing_number", "Number of the routing snapshot in force", app.routes.load().routing.number as f64)?;
-        gauge("requests_in_work", "Requests being worked on", app.in_work.load(Relaxed) as f64)?;
-        gauge("process_resident_bytes", "Memory of the process", resident_bytes())?;
-        gauge("process_cpu_used_seconds", "CPU time of the process so far", clock::cpu_seconds())
-    }
-}
-
-impl Scrape {
-    fn latency(&self, encoder: &mut DescriptorEncoder) -> fmt::Result {
-        let name = "request_duration_seconds";
-        let help = "Time to answer a request to the data plane";
-        let mut family = encoder.encode_descriptor(name, help, None, MetricType::Histogram)?;
-        for (model, state) in &self.0.models {
-            let fine = state.latency.snapshot();
-            let mut buckets = Vec::new();
-            let mut from = 0;
-            for doubling in DOUBLINGS {
-                let to = doubling * FINE_BUCKETS;
-                buckets.push((upper_ms(to) / 1e3, fine[from..=to].iter().sum::<u64>()));
-                from = to + 1;
-            }
-            buckets.push((f64::MAX, fine[from..].iter().sum()));
-            let labels = [("model", model.as_str())];
-            let total = fine.iter().sum();
-            family.encode_family(&labels)?.encode_histogram::<NoLabelSet>(
-                state.latency.sum_seconds(),
-                total,
-                &buckets,
-                None,
-            )?;
-        }
-        Ok(())
+        gauge("routing_number", "Number of the routing snapshot in force", app.routes.load().routing.number as f64)
     }
 }
 
@@ -148,11 +126,4 @@ fn counter(encoder: &mut DescriptorEncoder, name: &str, help: &str, values: &[La
 
 fn label<T: serde::Serialize>(value: &T) -> String {
     serde_json::to_value(value).ok().and_then(|v| v.as_str().map(str::to_owned)).unwrap_or_default()
-}
-
-/// Resident memory, where the system says it.
-pub fn resident_bytes() -> f64 {
-    let pages = std::fs::read_to_string("/proc/self/statm").ok();
-    let pages = pages.and_then(|text| text.split(' ').nth(1)?.parse::<f64>().ok());
-    pages.unwrap_or(0.0) * rustix::param::page_size() as f64
 }

@@ -3,87 +3,160 @@
 mod api;
 mod assets;
 mod book;
+pub mod data_plane;
+mod declared;
 pub mod deploy;
 mod error;
-mod histogram;
 mod http;
 mod jobs;
 mod ledger;
 mod looping;
 mod metrics;
-mod oip;
 mod outcomes;
 mod predict;
 mod rebuild;
+mod rows;
+mod scoring;
 mod state;
 mod status;
 mod worker;
 
-use crate::client::{PLACE_FILE, Place};
+use crate::client::{OPERATOR_FILE, PLACE_FILE, Place};
 use crate::project::{ClockKind, Project};
 use anyhow::{Context, Result, bail};
+use declared::Declared;
 use parking_lot::Mutex;
+use serving::listen;
+use serving::registry::RowModel;
 use state::{App, Happened, ModelState};
 use std::collections::BTreeMap;
 use std::fs::File;
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 use storage::DecisionLog;
 use tokio::net::TcpListener;
+use tokio::sync::watch;
 
 /// How often the page is told where things stand.
 const STATUS_EVERY: Duration = Duration::from_secs(1);
 
 /// Serves until SIGTERM or Ctrl-C.
-pub async fn run(project: Project, port: Option<u16>) -> Result<()> {
-    if project.models.is_empty() {
-        bail!("the project declares no model; add one under {}", project.root.join("models").display());
-    }
+pub async fn run(project: Project, port: Option<u16>, grpc_port: Option<u16>) -> Result<()> {
     let state = project.state();
     std::fs::create_dir_all(&state).with_context(|| format!("can't create {}", state.display()))?;
     let _lock = lock(&project)?;
-    let host = project.config.server.host.clone();
-    let port = port.unwrap_or(project.config.server.port);
-    let listener = TcpListener::bind((host.as_str(), port)).await.map_err(|error| match error.kind() {
-        std::io::ErrorKind::AddrInUse => {
-            anyhow::anyhow!(
-                "port {port} of {host} is in use by another program; choose one with --port (0 takes any free one)"
-            )
-        }
-        _ => anyhow::anyhow!("can't listen on {host}:{port}: {error}"),
-    })?;
-    let port = listener.local_addr()?.port();
-
     let catalog = project.catalog().await?;
+    if project.models.is_empty() && project.routing()?.models.is_empty() {
+        let models = project.root.join("models");
+        bail!("there is no model; declare one under {} or register one with `homeostat import FILE`", models.display());
+    }
+    let server = project.config.server.clone();
+    let tls = match &server.tls {
+        Some(tls) => Some(listen::tls(&project.root.join(&tls.cert), &project.root.join(&tls.key))?),
+        None => None,
+    };
+    // Whoever takes any free port for HTTP takes any for gRPC too.
+    let grpc = grpc_port.unwrap_or(if port == Some(0) { 0 } else { server.grpc_port });
+    let (listener, port) = bound(&server.host, port.unwrap_or(server.port), "--port").await?;
+    let (grpc_listener, grpc_port) = bound(&server.host, grpc, "--grpc-port").await?;
+
     let log = DecisionLog::open(&project.log_path(), project.config.storage.durability)?;
     let models = project
         .models
         .iter()
         .map(|(name, spec)| (name.clone(), model_state(&project, spec)))
         .collect::<BTreeMap<_, _>>();
-    let app = Arc::new(App::new(project, catalog, log.journal().clone(), models));
+    let made = data_plane::make(&project)?;
+    let plane = Arc::clone(&made.plane);
+    keep_operator_key(&state.join(OPERATOR_FILE), &made.operator_key)?;
+    let app = Arc::new(App::new(
+        project,
+        catalog,
+        log.journal().clone(),
+        models,
+        Arc::clone(&plane),
+        made.routes,
+        made.imported,
+    ));
+    let declared = app.models.keys().map(|name| {
+        let model = Declared { app: Arc::downgrade(&app), name: name.clone() };
+        (name.clone(), Arc::new(model) as Arc<dyn RowModel>)
+    });
+    plane.registry.add_rows(declared.collect());
+    let _ = app.registry.set(metrics::registry(&app, made.exporter.as_ref()));
     rebuild::all(&app).await?;
     for (name, model) in &app.models {
         model.worker.start(&app, name).context("can't start a worker")?;
     }
     looping::resume_jobs(&app).await?;
-    let place = Place { pid: std::process::id(), host: host.clone(), port };
+    let host = &server.host;
+    let place = Place { pid: std::process::id(), host: host.clone(), port, grpc_port: Some(grpc_port) };
     storage::write_atomically(&state.join(PLACE_FILE), &serde_json::to_vec(&place)?)?;
-    eprintln!("serving on http://{host}:{port} (the page is there too)");
+    let scheme = if tls.is_some() { "https" } else { "http" };
+    eprintln!("serving on {scheme}://{host}:{port} (the page is there too), gRPC on {host}:{grpc_port}");
 
-    let ticking = tokio::spawn(tick(Arc::clone(&app)));
-    let telling = tokio::spawn(tell(Arc::clone(&app)));
-    let served = axum::serve(listener, http::router(Arc::clone(&app)));
-    let mut stop = std::pin::pin!(stop_asked());
+    let tasks = [
+        tokio::spawn(tick(Arc::clone(&app))),
+        tokio::spawn(tell(Arc::clone(&app))),
+        tokio::spawn(data_plane::tend(Arc::clone(&app))),
+        tokio::spawn(data_plane::preload(Arc::clone(&app), made.preloaded)),
+    ];
+    let (stop, stopped) = watch::channel(false);
+    let patience = Duration::from_millis(server.drain_ms_max);
+    let router = http::router(Arc::clone(&app));
+    let grpc = serving::grpc::router(Arc::clone(&plane));
+    let listening = [
+        tokio::spawn(listen::serve(listener, router, Arc::clone(&plane), tls.clone(), stopped.clone(), patience)),
+        tokio::spawn(listen::serve(grpc_listener, grpc, Arc::clone(&plane), tls, stopped, patience)),
+    ];
+    stop_asked().await;
+    // Not ready, but still answering: balancers get the time to look elsewhere.
+    plane.draining.store(true, std::sync::atomic::Ordering::Relaxed);
     tokio::select! {
-        result = served.into_future() => result.context("the listener failed")?,
-        () = &mut stop => drain(&app).await,
+        () = tokio::time::sleep(Duration::from_millis(server.drain_grace_ms)) => {}
+        () = stop_asked() => {}
     }
-    ticking.abort();
-    telling.abort();
+    let _ = stop.send(true);
+    // The page's event streams would never end by themselves.
+    app.happened.send(Happened::Stopping).ok();
+    for task in listening {
+        let _ = task.await;
+    }
+    for task in tasks {
+        task.abort();
+    }
+    for model in app.models.values() {
+        let _ = tokio::time::timeout(Duration::from_secs(5), model.worker.flush()).await;
+    }
+    if let Some(exporter) = made.exporter {
+        exporter.flush(Duration::from_secs(2)).await;
+    }
     let _ = std::fs::remove_file(state.join(PLACE_FILE));
+    let _ = std::fs::remove_file(state.join(OPERATOR_FILE));
     app.journal.rotate().await.ok();
     Ok(())
+}
+
+/// A listener and the port that it got.
+async fn bound(host: &str, port: u16, flag: &str) -> Result<(TcpListener, u16)> {
+    let listener = TcpListener::bind((host, port)).await.map_err(|error| match error.kind() {
+        std::io::ErrorKind::AddrInUse => anyhow::anyhow!(
+            "port {port} of {host} is in use by another program; choose one with {flag} (0 takes any free one)"
+        ),
+        _ => anyhow::anyhow!("can't listen on {host}:{port}: {error}"),
+    })?;
+    let port = listener.local_addr()?.port();
+    Ok((listener, port))
+}
+
+/// Writes the key that the command line shows, for its owner's eyes.
+fn keep_operator_key(path: &Path, key: &str) -> Result<()> {
+    use std::os::unix::fs::OpenOptionsExt;
+    let _ = std::fs::remove_file(path);
+    let file = std::fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(path);
+    let written = file.and_then(|mut file| std::io::Write::write_all(&mut file, key.as_bytes()));
+    written.with_context(|| format!("can't write {}", path.display()))
 }
 
 fn model_state(project: &Project, spec: &vocabulary::ModelSpec) -> ModelState {
@@ -97,6 +170,7 @@ fn model_state(project: &Project, spec: &vocabulary::ModelSpec) -> ModelState {
         unknown_outcomes: Default::default(),
         duplicate_outcomes: Default::default(),
         worker: Default::default(),
+        lanes: Default::default(),
         control: tokio::sync::Mutex::new(looping::Loop::new(spec, project.time_zone())),
     }
 }
@@ -126,17 +200,6 @@ async fn stop_asked() {
             }
         }
         Err(_) => drop(interrupted.await),
-    }
-}
-
-/// Waits until the requests in work are answered, five seconds at most.
-async fn drain(app: &App) {
-    let deadline = std::time::Instant::now() + Duration::from_secs(5);
-    while app.in_work.load(std::sync::atomic::Ordering::Acquire) > 0 && std::time::Instant::now() < deadline {
-        tokio::time::sleep(Duration::from_millis(5)).await;
-    }
-    for model in app.models.values() {
-        let _ = tokio::time::timeout(Duration::from_secs(5), model.worker.flush()).await;
     }
 }
 

@@ -1,7 +1,7 @@
 //! Outcomes: late, twice, corrected, or for nobody. Each is logged before it is acknowledged.
 
 use super::api::{OutcomeIn, OutcomesResponse};
-use super::error::{ApiError, ApiResult};
+use super::error::{ApiError, ApiResult, stored};
 use super::ledger::Joined;
 use super::state::{App, ModelState};
 use serde_json::Value;
@@ -51,7 +51,7 @@ pub async fn take(app: &App, given: &[OutcomeIn]) -> ApiResult<OutcomesResponse>
         accepted.push(Accepted { state, outcome: Outcome { id, model: name.to_owned(), value, at } });
     }
     let records: Vec<Record> = accepted.iter().map(|a| Record::Outcome(a.outcome.clone())).collect();
-    app.journal.append(&records).await?;
+    app.journal.append(&records).await.map_err(stored)?;
     for Accepted { state, outcome } in accepted {
         state.ledger().join(outcome.id, outcome.at, outcome.value);
     }

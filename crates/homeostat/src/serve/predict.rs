@@ -1,7 +1,7 @@
 //! The way of a prediction: rows are read strictly, the contract is enforced, the routing says who answers, the answer
 //! is logged, and only then given.
 
-use super::error::{ApiError, ApiResult};
+use super::error::{ApiError, ApiResult, stored};
 use super::ledger::{Entry, key_hash};
 use super::state::{App, ModelState, Routes};
 use super::worker::Answered;
@@ -10,6 +10,8 @@ use arrow::array::{Array, AsArray, RecordBatch};
 use arrow::datatypes::{DataType, Int64Type, TimestampMicrosecondType};
 use features::Violations;
 use serde_json::{Map, Value, json};
+use serving::call::{Call, Stage as Span};
+use serving::lane::{AskError, Order, thread_cpu};
 use std::sync::Arc;
 use std::time::Instant;
 use storage::Record;
@@ -20,11 +22,12 @@ use vocabulary::{Digest, PredictionId, Timestamp};
 const INLINE_ROWS_MAX: usize = 64;
 
 /// What a request asks for beside its rows.
+#[derive(Default)]
 pub struct Ask {
     /// The same key again gets the same answer, and is logged once.
     pub idempotency_key: Option<String>,
-    pub trace: String,
-    pub deadline: Option<Instant>,
+    /// Only this version is to answer.
+    pub version: Option<u32>,
 }
 
 /// What was answered for one row.
@@ -47,28 +50,45 @@ struct Part {
 }
 
 /// Answers all rows, or none with a reason.
-pub async fn predict(app: &App, name: &str, rows: &[Map<String, Value>], ask: &Ask) -> ApiResult<Vec<Given>> {
+pub async fn predict(
+    app: &App,
+    name: &str,
+    rows: &[Map<String, Value>],
+    ask: &Ask,
+    call: &mut Call,
+) -> ApiResult<Vec<Given>> {
+    let begun = Instant::now();
     let state = app.model(name)?;
+    call.tenant.may_ask(name)?;
     let most = app.project.config.server.rows_max;
     if rows.len() > most {
         let what = format!("{} rows in one request, {most} are allowed; send several requests", rows.len());
         return Err(ApiError::too_large(what));
     }
+    call.tenant.spend(rows.len(), begun)?;
     let routes = app.routes.load_full();
     let Some(route) = routes.route(name) else {
         let what = format!("model \"{name}\" has no version yet; train one with `homeostat train {name}`");
         return Err(ApiError::unavailable("no_version", what));
     };
-    let work = || answer(app, state, &routes, name, route, rows, ask);
-    let parts = if rows.len() > INLINE_ROWS_MAX { tokio::task::block_in_place(work) } else { work() }?;
-    if ask.deadline.is_some_and(|deadline| Instant::now() > deadline) {
-        let what = "the deadline passed before the answer was ready";
-        return Err(ApiError::new(axum::http::StatusCode::GATEWAY_TIMEOUT, "deadline", what));
+    call.ended(Span::Admit, begun);
+    let read = |call: &mut Call| prepare(app, state, &routes, name, route, rows, ask, call);
+    let mut parts = if rows.len() > INLINE_ROWS_MAX { tokio::task::block_in_place(|| read(call)) } else { read(call) }?;
+    for part in &mut parts {
+        part.values = score(app, state, part, call).await.map_err(|error| error.told(name))?;
     }
-    log(app, state, name, routes.routing.number, rows, parts, ask).await
+    if call.deadline.is_some_and(|deadline| Instant::now() > deadline) {
+        return Err(ApiError::too_late());
+    }
+    let begun = Instant::now();
+    let given = log(app, state, name, routes.routing.number, rows, parts, ask, call).await?;
+    call.ended(Span::Postprocess, begun);
+    Ok(given)
 }
 
-fn answer(
+/// Reads the rows for those who answer them.
+#[expect(clippy::too_many_arguments, reason = "what a request is made of; each is used once")]
+fn prepare(
     app: &App,
     state: &ModelState,
     routes: &Routes,
@@ -76,17 +96,19 @@ fn answer(
     route: &Route,
     rows: &[Map<String, Value>],
     ask: &Ask,
+    call: &mut Call,
 ) -> ApiResult<Vec<Part>> {
+    let (begun, cpu) = (Instant::now(), thread_cpu());
     let mut parts: Vec<Part> = Vec::new();
-    for (version, places) in who_answers(state, route, rows, ask) {
-        let artifact = routes.artifact(name, version).ok_or_else(|| {
-            ApiError::unavailable(
+    for (version, places) in who_answers(state, route, rows, ask, call) {
+        let artifact = routes.artifact(name, version).ok_or_else(|| match ask.version {
+            Some(_) => ApiError::not_found(format!("version {version} of model \"{name}\" is not deployed")),
+            None => ApiError::unavailable(
                 "no_version",
                 format!("{name}@{version} is routed but not loaded; see the server's log"),
-            )
+            ),
         })?;
         let batch = read(state, artifact, rows, &places)?;
-        let values = artifact.answer(&batch).map_err(ApiError::internal)?;
         let at = event_times(app, artifact, &batch);
         let keys = keys(artifact, &batch);
         let ids = (0..places.len())
@@ -98,9 +120,32 @@ fn answer(
                 PredictionId::new(at[i], unique)
             })
             .collect();
-        parts.push(Part { artifact: Arc::clone(artifact), places, batch, values, at, keys, ids });
+        parts.push(Part { artifact: Arc::clone(artifact), places, batch, values: Vec::new(), at, keys, ids });
     }
+    call.cpu += thread_cpu().saturating_sub(cpu);
+    call.ended(Span::Transform, begun);
     Ok(parts)
+}
+
+/// Scores the rows of one version on its lane, in pieces of a batch's size.
+async fn score(app: &App, state: &ModelState, part: &Part, call: &mut Call) -> Result<Vec<f64>, AskError> {
+    let lane = state.lane(app, &part.artifact);
+    let rows = part.batch.num_rows();
+    let mut values = Vec::with_capacity(rows);
+    for from in (0..rows.max(1)).step_by(lane.rows_max()) {
+        let piece = part.batch.slice(from, lane.rows_max().min(rows - from));
+        let order = Order {
+            tenant: &call.tenant,
+            rows: piece.num_rows(),
+            shape: 0,
+            deadline: call.deadline,
+            priority: call.priority,
+        };
+        let done = lane.ask(&app.plane.scheduler, piece, order).await?;
+        call.computed(&done);
+        values.extend(done.output);
+    }
+    Ok(values)
 }
 
 /// 80 bits that belong to one row of one named request.
@@ -110,15 +155,25 @@ fn derived(key: &str, place: usize) -> u128 {
 }
 
 /// Which version answers which rows. A canary's share is sticky: the same key goes to the same version.
-fn who_answers(state: &ModelState, route: &Route, rows: &[Map<String, Value>], ask: &Ask) -> Vec<(u32, Vec<usize>)> {
+fn who_answers(
+    state: &ModelState,
+    route: &Route,
+    rows: &[Map<String, Value>],
+    ask: &Ask,
+    call: &Call,
+) -> Vec<(u32, Vec<usize>)> {
+    if let Some(version) = ask.version {
+        return vec![(version, (0..rows.len()).collect())];
+    }
     let canary = route.candidate.as_ref().filter(|candidate| candidate.stage == Stage::Canary);
     let Some(canary) = canary else { return vec![(route.live.version, (0..rows.len()).collect())] };
     let (mut live, mut candidate) = (Vec::new(), Vec::new());
+    let trace = call.trace.id();
     for (place, row) in rows.iter().enumerate() {
         let key = state.spec.key.as_ref().and_then(|key| row.get(key));
         let hash = match key {
             Some(key) => key_hash(&key.to_string()),
-            None => derived(&ask.trace, place),
+            None => derived(&trace, place),
         };
         let basis_point = (hash % 10_000) as u16;
         if basis_point < canary.share.bp() { candidate.push(place) } else { live.push(place) }
@@ -196,6 +251,7 @@ fn keys(artifact: &Artifact, batch: &RecordBatch) -> Vec<Option<String>> {
 }
 
 /// Writes the answers to the journal, then gives them, in the order of the request.
+#[expect(clippy::too_many_arguments, reason = "what a logged answer is made of; each is used once")]
 async fn log(
     app: &App,
     state: &ModelState,
@@ -204,6 +260,7 @@ async fn log(
     rows: &[Map<String, Value>],
     parts: Vec<Part>,
     ask: &Ask,
+    call: &Call,
 ) -> ApiResult<Vec<Given>> {
     let mut given: Vec<Option<Given>> = rows.iter().map(|_| None).collect();
     let (mut records, mut added) = (Vec::new(), Vec::new());
@@ -231,7 +288,7 @@ async fn log(
                     digest: part.artifact.digest,
                     snapshot,
                     key,
-                    trace: Some(ask.trace.clone()),
+                    trace: Some(call.trace.id()),
                     value,
                     row: serde_json::to_string(&rows[*place]).map_err(ApiError::internal)?,
                 }));
@@ -241,7 +298,7 @@ async fn log(
     }
     if let Err(error) = app.journal.append(&records).await {
         state.ledger().forget(&added);
-        return Err(error.into());
+        return Err(stored(error));
     }
     for part in parts {
         if added.len() == given.len() || part.ids.iter().any(|id| added.contains(id)) {

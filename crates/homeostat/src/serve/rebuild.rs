@@ -41,6 +41,7 @@ pub async fn all(app: &Arc<App>) -> Result<()> {
         let routes = tokio::task::block_in_place(|| deploy::open(app, routing, &versions))?;
         // A crash between the file and the catalog leaves a snapshot that the catalog does not know yet.
         app.catalog.put_routing(&routes.routing).await?;
+        app.imported.list(&app.plane, &versions, &routes.routing);
         app.routes.store(Arc::new(routes));
     }
     let routes = app.routes.load_full();

@@ -1,10 +1,11 @@
 //! What the server holds: the routing in force with its opened versions, and for each model its ledger, counters and
 //! worker. The hot path takes no lock that the loop holds for long.
 
+use super::data_plane::Imported;
 use super::error::{ApiError, ApiResult};
-use super::histogram::Histogram;
 use super::ledger::Ledger;
 use super::looping::Loop;
+use super::scoring::{Scoring, ScoringLane};
 use super::worker::Worker;
 use crate::artifact::Artifact;
 use crate::clock;
@@ -12,10 +13,14 @@ use crate::project::{ClockKind, Project};
 use arc_swap::ArcSwap;
 use features::Violations;
 use parking_lot::{Mutex, MutexGuard};
+use prometheus_client::registry::Registry;
+use serving::histogram::Histogram;
+use serving::plane::Plane;
 use std::collections::BTreeMap;
 use std::hash::{BuildHasher, Hasher};
-use std::sync::Arc;
-use std::sync::atomic::{AtomicI64, AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
+use std::time::Duration;
 use storage::{Catalog, Journal};
 use tokio::sync::broadcast;
 use vocabulary::record::Route;
@@ -56,17 +61,19 @@ pub struct App {
     pub project: Project,
     pub catalog: Catalog,
     pub journal: Journal,
-    pub routes: ArcSwap<Routes>,
+    pub routes: Arc<ArcSwap<Routes>>,
+    pub plane: Arc<Plane>,
+    pub imported: Imported,
     pub models: BTreeMap<String, ModelState>,
     pub clock: LoopClock,
     /// One change of the routing at a time.
     pub applying: tokio::sync::Mutex<()>,
     pub happened: broadcast::Sender<Happened>,
-    pub in_work: AtomicUsize,
     pub replay: Mutex<Option<serde_json::Value>>,
     pub job_cpu_us: AtomicU64,
     /// CPU time of earlier processes that served this project.
     cpu_before_us: u64,
+    pub registry: OnceLock<Registry>,
     ids: Ids,
 }
 
@@ -75,6 +82,8 @@ pub struct App {
 pub enum Happened {
     Status(Arc<serde_json::Value>),
     Audit(Arc<serde_json::Value>),
+    /// The server stops: streams end.
+    Stopping,
 }
 
 pub struct ModelState {
@@ -88,6 +97,8 @@ pub struct ModelState {
     pub unknown_outcomes: AtomicU64,
     pub duplicate_outcomes: AtomicU64,
     pub worker: Worker,
+    /// The lanes of the versions that answer, by version.
+    pub lanes: Mutex<BTreeMap<u32, Arc<ScoringLane>>>,
     pub control: tokio::sync::Mutex<Loop>,
 }
 
@@ -96,28 +107,55 @@ impl ModelState {
         self.ledger.lock()
     }
 
+    /// The lane of a version; made when it is first asked.
+    pub fn lane(&self, app: &App, artifact: &Arc<Artifact>) -> Arc<ScoringLane> {
+        let mut lanes = self.lanes.lock();
+        if let Some(lane) = lanes.get(&artifact.number) {
+            return Arc::clone(lane);
+        }
+        let server = &app.project.config.server;
+        let time_max = Duration::from_secs_f64(server.batch_ms_max / 1e3);
+        let lane = Scoring::lane(Arc::clone(artifact), server.batching, time_max);
+        lanes.insert(artifact.number, Arc::clone(&lane));
+        // Versions that are no longer deployed have no lane either.
+        let routes = app.routes.load();
+        let deployed = routes.route(&self.spec.name).map(versions_of).unwrap_or_default();
+        lanes.retain(|number, _| *number == artifact.number || deployed.contains(number));
+        lane
+    }
+
     pub fn refuse(&self, reason: &'static str) {
         *self.refused.lock().entry(reason).or_default() += 1;
     }
 }
 
 impl App {
-    pub fn new(project: Project, catalog: Catalog, journal: Journal, models: BTreeMap<String, ModelState>) -> App {
+    pub fn new(
+        project: Project,
+        catalog: Catalog,
+        journal: Journal,
+        models: BTreeMap<String, ModelState>,
+        plane: Arc<Plane>,
+        routes: Arc<ArcSwap<Routes>>,
+        imported: Imported,
+    ) -> App {
         let clock = LoopClock::new(project.config.server.clock);
         let meter = Meter::read(&project);
         App {
             project,
             catalog,
             journal,
-            routes: ArcSwap::from_pointee(Routes::default()),
+            routes,
+            plane,
+            imported,
             models,
             clock,
             applying: tokio::sync::Mutex::new(()),
             happened: broadcast::channel(256).0,
-            in_work: AtomicUsize::new(0),
             replay: Mutex::new(None),
             job_cpu_us: AtomicU64::new(meter.job_cpu_us),
             cpu_before_us: meter.serving_cpu_us,
+            registry: OnceLock::new(),
             ids: Ids::new(),
         }
     }
@@ -148,12 +186,6 @@ impl App {
     /// 80 bits that no other prediction of this or another process has.
     pub fn unique(&self) -> u128 {
         self.ids.next()
-    }
-
-    /// A new W3C trace id.
-    pub fn trace_id(&self) -> String {
-        let digest = vocabulary::Digest::of(&self.unique().to_le_bytes());
-        format!("{:032x}", u128::from_le_bytes(digest.0[..16].try_into().unwrap_or([1; 16])))
     }
 }
 

@@ -1,11 +1,11 @@
 //! What the page shows, gathered from where it is kept.
 
-use super::histogram::quantile_ms;
 use super::state::App;
 use crate::clock;
 use crate::project::ClockKind;
 use anyhow::Result;
 use serde_json::{Value, json};
+use serving::histogram::quantile_ms;
 use std::sync::atomic::Ordering::Relaxed;
 use storage::StorageError;
 

@@ -183,8 +183,18 @@ impl Server {
     }
 
     /// SIGTERM; it must end well.
-    pub fn stop(mut self) {
+    pub fn stop(self) {
+        self.terminate();
+        self.ended();
+    }
+
+    /// SIGTERM, after which it still answers for a while.
+    pub fn terminate(&self) {
         Command::new("kill").args(["-TERM", &self.child.id().to_string()]).status().expect("kill runs");
+    }
+
+    /// Waits until it has ended, well.
+    pub fn ended(mut self) {
         let deadline = Instant::now() + PATIENCE;
         loop {
             if let Some(status) = self.child.try_wait().expect("it can be asked") {
