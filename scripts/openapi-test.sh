@@ -87,10 +87,17 @@ failed=0
     "$venv/bin/schemathesis" --config-file "$work/schemathesis.toml" run "$HOMEOSTAT_URL/openapi.json" \
     --exclude-path /v1/events --phases examples,coverage,fuzzing --mode all --max-examples "$examples" --seed "$seed" \
     --checks not_a_server_error,response_schema_conformance,content_type_conformance --continue-on-failure \
-    --request-timeout 20 --generation-database none --suppress-health-check all --warnings off --no-color) || failed=1
+    --request-timeout 10 --generation-database none --suppress-health-check all --warnings off --no-color) || failed=1
 "$venv/bin/python" "$root/scripts/clients/openapi.py" || { echo "openapi: the server no longer answers well" >&2; failed=1; }
 if [ -n "$pid" ]; then
-    kill -0 "$pid" 2>/dev/null || { echo "openapi: the server ended" >&2; failed=1; }
+    if ! kill -0 "$pid" 2>/dev/null; then
+        status=0
+        wait "$pid" || status=$?
+        echo "openapi: the server ended with status $status; it said:" >&2
+        tail -n 20 "$work/err" >&2
+        pid=""
+        failed=1
+    fi
     if grep -n -A3 "panicked" "$work/err" >&2; then failed=1; fi
     [ "$failed" = 0 ] || grep -E "ERROR" "$work/err" | sort | uniq -c | head -n 20 >&2 || true
 fi

@@ -29,7 +29,7 @@ import wires
 from harness import Model, Trouble
 
 # The sections of homeostat.toml that the scenarios lean on.
-BATCHING_OFF = "[serving]\nbatching = false\n"
+BATCHING_OFF = "[server]\nbatching = false\n"
 BATCH_MS = 10
 TENANT = '[[tenants]]\nname = "{name}"\nkeys = ["blake3:{digest}"]\n'
 COMPUTE = "homeostat_compute_seconds_total"

@@ -4,11 +4,11 @@ the caller's span above the server's, the stages below it."""
 import json
 import secrets
 
+import numpy as np
 import tritonclient.grpc as by_grpc
 import tritonclient.http as by_http
-from target import Target, checks_of, known, run, until
+from target import Target, checks_of, run, until
 
-TREES = "lightgbm_binary.txt"
 PARENT = "00f067aa0ba902b7"
 
 
@@ -43,7 +43,8 @@ def tree(target, trace):
 
 
 def ask(module, address, headers, model="trees"):
-    x, _ = known(TREES)
+    # Rows that the cache has no answers for.
+    x = np.random.default_rng().normal(size=(20, 5))
     tensor = module.InferInput("input", list(x.shape), "FP64")
     tensor.set_data_from_numpy(x)
     with module.InferenceServerClient(address) as client:

@@ -153,6 +153,8 @@ pub struct Call {
     pub batch_rows: usize,
     /// CPU time of decoding, its part of computing, and encoding.
     pub cpu: Duration,
+    /// A [`Meter`](crate::meter::Meter) measures what this thread spends on it: stages add nothing of their own.
+    pub metered: bool,
     stages: [(Duration, Duration); Stage::ALL.len()],
 }
 
@@ -168,6 +170,7 @@ impl Call {
             cache: CacheUse::Bypass,
             batch_rows: 0,
             cpu: Duration::ZERO,
+            metered: false,
             stages: Default::default(),
         }
     }
@@ -191,8 +194,19 @@ impl Call {
         let start = self.received.elapsed().saturating_sub(done.compute);
         self.took(Stage::Queue, start.saturating_sub(done.queue), done.queue);
         self.took(Stage::Infer, start, done.compute);
-        self.cpu += done.cpu;
+        if done.inline {
+            self.spent(done.cpu);
+        } else {
+            self.cpu += done.cpu;
+        }
         self.batch_rows = self.batch_rows.max(done.batch_rows);
+    }
+
+    /// A stage has used this thread's CPU time; left out where a meter counts it anyway.
+    pub fn spent(&mut self, cpu: Duration) {
+        if !self.metered {
+            self.cpu += cpu;
+        }
     }
 
     pub fn stage(&self, stage: Stage) -> Duration {
@@ -208,11 +222,12 @@ impl Call {
     /// The receipt as a `Server-Timing` header: milliseconds by stage, CPU time, cache, batch.
     pub fn server_timing(&self) -> String {
         let mut text = String::with_capacity(160);
-        let ms = |duration: Duration| duration.as_nanos() as f64 / 1e6;
         for (stage, _, took) in self.stages() {
-            let _ = write!(text, "{};dur={:.3}, ", stage.name(), ms(took));
+            let us = took.as_micros();
+            let _ = write!(text, "{};dur={}.{:03}, ", stage.name(), us / 1000, us % 1000);
         }
-        let _ = write!(text, "cpu;dur={:.3}, cache;desc={}", ms(self.cpu), self.cache.name());
+        let us = self.cpu.as_micros();
+        let _ = write!(text, "cpu;dur={}.{:03}, cache;desc={}", us / 1000, us % 1000, self.cache.name());
         if self.batch_rows > 0 {
             let _ = write!(text, ", batch;desc={}", self.batch_rows);
         }

@@ -100,11 +100,13 @@ pub fn stats(entry: &Entry, slot: &Slot) -> Value {
     let loaded = slot.loaded();
     let batches = loaded.as_ref().map(|loaded| loaded.lane.batches()).unwrap_or_default();
     let executions = stats.executions.load(Relaxed) + batches.values().map(|batch| batch.count).sum::<u64>();
-    let nothing = json!({ "count": 0, "ns": 0 });
+    let computed = stats.computed.count();
+    let [input, infer, output] = stats.computed.ns().map(|ns| json!({ "count": computed, "ns": ns }));
     let batch_stats: Vec<Value> = batches
         .iter()
         .map(|(rows, batch)| {
             let infer = json!({ "count": batch.count, "ns": batch.compute.as_nanos() as u64 });
+            let nothing = json!({ "count": batch.count, "ns": 0 });
             json!({ "batch_size": rows, "compute_input": nothing, "compute_infer": infer, "compute_output": nothing })
         })
         .collect();
@@ -113,15 +115,15 @@ pub fn stats(entry: &Entry, slot: &Slot) -> Value {
         "name": entry.name,
         "version": slot.version.to_string(),
         "last_inference": stats.last_inference_ms.load(Relaxed),
-        "inference_count": stats.rows.load(Relaxed),
+        "inference_count": stats.computed_rows.load(Relaxed),
         "execution_count": executions,
         "inference_stats": {
             "success": timed(&stats.success),
             "fail": timed(&stats.fail),
             "queue": timed(&stats.queue),
-            "compute_input": timed(&stats.compute_input),
-            "compute_infer": timed(&stats.compute_infer),
-            "compute_output": timed(&stats.compute_output),
+            "compute_input": input,
+            "compute_infer": infer,
+            "compute_output": output,
             "cache_hit": timed(&stats.cache_hit),
             "cache_miss": timed(&stats.cache_miss),
         },

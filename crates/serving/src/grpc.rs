@@ -192,7 +192,12 @@ impl GrpcInferenceService for Front {
         };
         // Nothing is spawned: who goes away takes all of the stream's requests out of the queues, and who doesn't read
         // answers is read from no further.
-        Ok(Response::new(request.into_inner().map(one).buffered(STREAM_REQUESTS_MAX).boxed()))
+        // After a frame that is none, the rest can't be read: its error is the last.
+        let messages = request.into_inner().scan(false, |broken, message| {
+            let ended = std::mem::replace(broken, message.is_err());
+            std::future::ready((!ended).then_some(message))
+        });
+        Ok(Response::new(messages.map(one).buffered(STREAM_REQUESTS_MAX).boxed()))
     }
 
     async fn model_config(&self, request: Request<ModelConfigRequest>) -> Told<ModelConfigResponse> {

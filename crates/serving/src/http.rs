@@ -2,7 +2,7 @@
 
 use crate::call::{Call, Stage, Trace};
 use crate::described::{self, EXTENSIONS};
-use crate::lane::thread_cpu;
+use crate::meter::{Meter, metered};
 use crate::plane::{Plane, classified};
 use crate::refusal::{Answer, Refusal};
 use crate::registry::Kind;
@@ -269,7 +269,8 @@ async fn version_stats(State(plane): Shared, Path((model, version)): Path<(Strin
     (status = 400, body = Object), (status = 401, body = Object), (status = 403, body = Object), (status = 404, body = Object), (status = 413, body = Object), (status = 415, body = Object),
     (status = 422, body = Object), (status = 429, body = Object), (status = 503, body = Object), (status = 504, body = Object)))]
 async fn infer(State(plane): Shared, Path(model): Path<String>, headers: HeaderMap, body: Body) -> Response {
-    infer_with(&plane, &model, None, &headers, body).await
+    let meter = Meter::default();
+    metered(meter.clone(), infer_with(&plane, &model, None, &headers, body, &meter)).await
 }
 
 /// Inference by one version.
@@ -282,10 +283,18 @@ async fn version_infer(
     headers: HeaderMap,
     body: Body,
 ) -> Response {
-    infer_with(&plane, &model, Some(&version), &headers, body).await
+    let meter = Meter::default();
+    metered(meter.clone(), infer_with(&plane, &model, Some(&version), &headers, body, &meter)).await
 }
 
-async fn infer_with(plane: &Plane, model: &str, version: Option<&str>, headers: &HeaderMap, body: Body) -> Response {
+async fn infer_with(
+    plane: &Plane,
+    model: &str,
+    version: Option<&str>,
+    headers: &HeaderMap,
+    body: Body,
+    meter: &Meter,
+) -> Response {
     let received = Instant::now();
     let tenant = match plane.tenants.of_headers(headers) {
         Ok(tenant) => tenant,
@@ -295,12 +304,14 @@ async fn infer_with(plane: &Plane, model: &str, version: Option<&str>, headers: 
         }
     };
     let mut call = Call::new(tenant, Trace::of_headers(headers), received);
+    call.metered = true;
     call.ended(Stage::Authorize, received);
     let answered = answer(plane, model, version, headers, body, &mut call).await;
     let (mut response, outcome, rows, answering) = match answered {
         Ok((response, rows, version)) => (response, Ok(()), rows, version),
         Err(refusal) => (refusal.clone().into_response(), Err(refusal), 0, version.unwrap_or_default().to_owned()),
     };
+    call.cpu += meter.spent();
     plane.finish(model, &answering, rows, &call, outcome.as_ref().copied());
     stamp(response.headers_mut(), &call);
     response
@@ -327,7 +338,7 @@ async fn answer(
     let _admitted = plane.admit(&call.tenant)?;
     let body = read_body(plane.limits.body_bytes_max, headers, body).await?;
     let version = Plane::version(version)?;
-    let (begun, cpu) = (Instant::now(), thread_cpu());
+    let begun = Instant::now();
     let read = match head_length(headers, body.len())? {
         None => json::read(&body, b"")?,
         Some(0) => {
@@ -337,12 +348,11 @@ async fn answer(
         Some(length) => json::read(&body[..length], &body[length..])?,
     };
     drop(body);
-    call.cpu += thread_cpu().saturating_sub(cpu);
     call.ended(Stage::Decode, begun);
     let all_binary = read.request.binary_output();
     let wanted = read.request.outputs.clone();
     let mut response = plane.infer(model, version, read, call).await?;
-    let (begun, cpu) = (Instant::now(), thread_cpu());
+    let begun = Instant::now();
     let rows = response.outputs.first().map_or(0, Tensor::rows);
     classified(&mut response, &wanted)?;
     let is_binary = |name: &str| {
@@ -350,7 +360,6 @@ async fn answer(
     };
     let (body, head) = json::write(&response, is_binary)?;
     let made = delivered(headers, body, head);
-    call.cpu += thread_cpu().saturating_sub(cpu);
     call.ended(Stage::Encode, begun);
     Ok((made, rows, response.model_version))
 }
@@ -457,7 +466,7 @@ fn compressed(headers: &HeaderMap, body: Vec<u8>) -> (Vec<u8>, Option<&'static s
 }
 
 /// Model repository extension: all models and their states.
-#[utoipa::path(post, path = "/v2/repository/index", request_body = Object, responses((status = 200, body = Object), (status = 400, body = Object)))]
+#[utoipa::path(post, path = "/v2/repository/index", request_body = Object, responses((status = 200, body = Vec<Object>), (status = 400, body = Object)))]
 async fn repository_index(State(plane): Shared, body: Bytes) -> Answer<Json<Value>> {
     let request: Value = if body.is_empty() {
         Value::Null

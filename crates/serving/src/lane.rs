@@ -2,6 +2,7 @@
 //! that is cheap and alone runs where it arrives; everything else waits for an inference thread.
 
 use crate::cost::CostTable;
+use crate::meter::thread_cpu;
 use crate::refusal::Refusal;
 use crate::schedule::{BatchLimits, Entry, Runs, Scheduler, Waiter};
 use crate::tenant::Tenant;
@@ -31,6 +32,8 @@ pub struct Done<T> {
     /// This request's part of the CPU time.
     pub cpu: Duration,
     pub batch_rows: usize,
+    /// It was computed by the caller's own thread.
+    pub inline: bool,
 }
 
 /// What a request brings beside its input.
@@ -70,12 +73,6 @@ static LANES: AtomicU64 = AtomicU64::new(1);
 /// Shapes of requests that share a batch with nobody.
 static LONERS: AtomicU64 = AtomicU64::new(1);
 
-/// CPU time of the calling thread.
-pub fn thread_cpu() -> Duration {
-    let time = rustix::time::clock_gettime(rustix::time::ClockId::ThreadCPUTime);
-    Duration::new(time.tv_sec.max(0) as u64, time.tv_nsec.clamp(0, 999_999_999) as u32)
-}
-
 impl<E: Execute> Lane<E> {
     /// `joins`: whether requests may share a batch. A batch has at most `rows_max` rows and is predicted to take at most
     /// `time_max`, unless a single request alone exceeds that.
@@ -112,6 +109,9 @@ impl<E: Execute> Lane<E> {
         input: E::Input,
         order: Order<'_>,
     ) -> Result<Done<E::Output>, AskError> {
+        if order.deadline.is_some_and(|deadline| deadline <= Instant::now()) {
+            return Err(AskError::Refused(Refusal::too_late()));
+        }
         let inline = scheduler.options().inline.as_secs_f64() * 1e6;
         if self.waiting() == 0 && self.cost.predict_us(order.rows).is_some_and(|us| us <= inline) {
             let done = self.here(&input, order.rows)?;
@@ -123,9 +123,10 @@ impl<E: Execute> Lane<E> {
 
     /// Computes on the calling thread.
     pub fn here(&self, input: &E::Input, rows: usize) -> Result<Done<E::Output>, RunError> {
-        let (mut results, compute, cpu) = self.timed(&[input], rows);
+        let (mut results, compute) = self.timed(&[input], rows);
         let output = results.pop().unwrap_or_else(|| Err(RunError::Model("no answer".into())))?;
-        Ok(Done { output, queue: Duration::ZERO, compute, cpu, batch_rows: rows })
+        // So short that another look at the thread's clock would distort it.
+        Ok(Done { output, queue: Duration::ZERO, compute, cpu: compute, batch_rows: rows, inline: true })
     }
 
     async fn queued(
@@ -138,7 +139,8 @@ impl<E: Execute> Lane<E> {
         let shape = if self.joins { order.shape } else { LONERS.fetch_add(1, Relaxed) };
         let entry = Entry {
             tenant: Arc::clone(order.tenant),
-            rows: order.rows,
+            // What has no rows takes its turn all the same.
+            rows: order.rows.max(1),
             key: (self.id, shape),
             lane: Arc::clone(self) as Arc<dyn Runs>,
             deadline: order.deadline,
@@ -165,17 +167,17 @@ impl<E: Execute> Lane<E> {
     }
 
     /// Runs the parts as one batch, and measures it.
-    fn timed(&self, parts: &[&E::Input], rows: usize) -> (Vec<Result<E::Output, RunError>>, Duration, Duration) {
-        let (started, cpu_before) = (Instant::now(), thread_cpu());
+    fn timed(&self, parts: &[&E::Input], rows: usize) -> (Vec<Result<E::Output, RunError>>, Duration) {
+        let started = Instant::now();
         let results = self.executor.execute(parts);
-        let (took, cpu) = (started.elapsed(), thread_cpu().saturating_sub(cpu_before));
+        let took = started.elapsed();
         self.cost.observe(rows, took);
         let size = if rows > 64 { rows.next_power_of_two() } else { rows };
         let mut batches = self.batches.lock();
         let counted = batches.entry(size).or_default();
         counted.count += 1;
         counted.compute += took;
-        (results, took, cpu)
+        (results, took)
     }
 }
 
@@ -242,13 +244,16 @@ impl<E: Execute> Runs for Lane<E> {
         }
         let rows: usize = tickets.iter().map(|(_, rows, _)| rows).sum();
         let parts: Vec<&E::Input> = tickets.iter().map(|(_, _, ticket)| &ticket.input).collect();
-        let (results, compute, cpu) = self.timed(&parts, rows);
+        let before = thread_cpu();
+        let (results, compute) = self.timed(&parts, rows);
+        let cpu = thread_cpu().saturating_sub(before);
         let mut results = results.into_iter();
         for (since, part, ticket) in tickets {
             let result = results.next().unwrap_or_else(|| Err(RunError::Model("no answer".into())));
             let share = cpu.mul_f64(part as f64 / rows.max(1) as f64);
             let queue = begun.saturating_duration_since(since);
-            let done = result.map(|output| Done { output, queue, compute, cpu: share, batch_rows: rows });
+            let done =
+                result.map(|output| Done { output, queue, compute, cpu: share, batch_rows: rows, inline: false });
             // Nobody there any more is no failure.
             let _ = ticket.reply.send(done);
         }

@@ -12,6 +12,7 @@ pub mod histogram;
 pub mod http;
 pub mod lane;
 pub mod listen;
+pub mod meter;
 pub mod metrics;
 pub mod plane;
 pub mod refusal;

@@ -251,7 +251,6 @@ impl Plane {
             return Err(Refusal::too_large(what));
         }
         call.tenant.spend(rows, begun)?;
-        slot.stats.compute_input.add(call.stage(Stage::Decode));
         call.ended(Stage::Admit, begun);
         slot.remember(&job.inputs);
         let cost = loaded.lane.cost.predict_us(rows).unwrap_or(f64::MAX);
@@ -271,7 +270,6 @@ impl Plane {
         } else {
             self.compute(slot, loaded, job, rows, call).await.map_err(|e| e.told(&entry.name))?
         };
-        slot.stats.rows.fetch_add(rows as u64, Relaxed);
         slot.stats.touch();
         Ok(InferResponse {
             model_name: entry.name.clone(),
@@ -301,7 +299,7 @@ impl Plane {
             },
         };
         call.took(Stage::Cache, begun.saturating_duration_since(call.received), looking + begun.elapsed());
-        call.cpu += looking;
+        call.spent(looking);
         match found {
             Ok(outputs) => {
                 loaded.worth.observe(true, looking);
@@ -370,6 +368,14 @@ impl Plane {
             Ok(()) => {
                 usage.rows.fetch_add(rows as u64, Relaxed);
                 self.series.get(model, version, &call.tenant.name).record(call, rows);
+                let entry = self.registry.entry(model).ok();
+                if let Some(slot) = entry.and_then(|entry| entry.slot(version.parse().ok()?)) {
+                    slot.stats.queue.add(call.stage(Stage::Queue));
+                    if call.cache != CacheUse::Hit {
+                        let parts = [Stage::Decode, Stage::Infer, Stage::Encode];
+                        slot.stats.computed.add(parts.map(|stage| call.stage(stage)));
+                    }
+                }
             }
             Err(refusal) => self.refuse(Some(&call.tenant), refusal),
         }
@@ -404,8 +410,6 @@ impl Plane {
 
 fn note(slot: &Slot, done: &Done<Vec<Tensor>>, rows: usize, call: &mut Call) {
     call.computed(done);
-    slot.stats.queue.add(done.queue);
-    slot.stats.compute_infer.add(done.compute);
     slot.stats.computed_rows.fetch_add(rows as u64, Relaxed);
 }
 

@@ -17,13 +17,13 @@ pub enum IdError {
         "\"{0}\" is not a version; write model@7, model@live, model@candidate, model@fallback, or a digest of at least 8 digits"
     )]
     Version(String),
-    #[error("\"{0}\" is not a name: letters, digits, '-' and '_' are allowed, 64 at most, starting with a letter")]
+    #[error("\"{0}\" is not a name: letters, digits, '-' and '_' are allowed, 128 at most, starting with a letter")]
     Name(String),
 }
 
 /// Checks a model's, contract's or column-set's name: it becomes part of paths and URLs.
 pub fn check_name(name: &str) -> Result<(), IdError> {
-    let ok = name.len() <= 64
+    let ok = name.len() <= 128
         && name.starts_with(|c: char| c.is_ascii_alphabetic())
         && name.chars().all(|c| c.is_ascii_alphanumeric() || c == '-' || c == '_');
     if ok { Ok(()) } else { Err(IdError::Name(name.to_owned())) }

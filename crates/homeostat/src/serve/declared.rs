@@ -131,7 +131,7 @@ impl RowModel for Declared {
         let timed = |count: u64, seconds: f64| json!({ "count": count, "ns": (seconds * 1e9) as u64 });
         let computed: u64 = batches.iter().map(|(rows, batch)| *rows as u64 * batch.count).sum();
         let seconds: f64 = batches.values().map(|batch| batch.compute.as_secs_f64()).sum();
-        let success = state.latency.snapshot().iter().sum();
+        let success: u64 = state.latency.snapshot().iter().sum();
         let fail: u64 = state.refused.lock().values().sum();
         let executions: u64 = batches.values().map(|batch| batch.count).sum();
         let nothing = timed(0, 0.0);
@@ -139,6 +139,7 @@ impl RowModel for Declared {
             .iter()
             .map(|(rows, batch)| {
                 let infer = timed(batch.count, batch.compute.as_secs_f64());
+                let nothing = timed(batch.count, 0.0);
                 json!({ "batch_size": rows, "compute_input": nothing, "compute_infer": infer, "compute_output": nothing })
             })
             .collect();
@@ -151,10 +152,10 @@ impl RowModel for Declared {
             "inference_stats": {
                 "success": timed(success, state.latency.sum_seconds()),
                 "fail": timed(fail, 0.0),
-                "queue": nothing,
-                "compute_input": nothing,
-                "compute_infer": timed(executions, seconds),
-                "compute_output": nothing,
+                "queue": timed(success, 0.0),
+                "compute_input": timed(success, 0.0),
+                "compute_infer": timed(success, seconds),
+                "compute_output": timed(success, 0.0),
                 "cache_hit": nothing,
                 "cache_miss": nothing,
             },

@@ -273,7 +273,7 @@ async fn move_clock(State(app): Shared, headers: HeaderMap, body: Body) -> ApiRe
 }
 
 /// Prometheus.
-#[utoipa::path(get, path = "/metrics", responses((status = 200, body = String)))]
+#[utoipa::path(get, path = "/metrics", responses((status = 200, content_type = "application/openmetrics-text", body = String)))]
 async fn metrics_text(State(app): Shared) -> Response {
     let kind = "application/openmetrics-text; version=1.0.0; charset=utf-8";
     ([(header::CONTENT_TYPE, kind)], metrics::render(&app)).into_response()

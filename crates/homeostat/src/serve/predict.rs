@@ -11,7 +11,8 @@ use arrow::datatypes::{DataType, Int64Type, TimestampMicrosecondType};
 use features::Violations;
 use serde_json::{Map, Value, json};
 use serving::call::{Call, Stage as Span};
-use serving::lane::{AskError, Order, thread_cpu};
+use serving::lane::{AskError, Order};
+use serving::meter::thread_cpu;
 use std::sync::Arc;
 use std::time::Instant;
 use storage::Record;
@@ -66,6 +67,9 @@ pub async fn predict(
         return Err(ApiError::too_large(what));
     }
     call.tenant.spend(rows.len(), begun)?;
+    if rows.is_empty() {
+        return Ok(Vec::new());
+    }
     let routes = app.routes.load_full();
     let Some(route) = routes.route(name) else {
         let what = format!("model \"{name}\" has no version yet; train one with `homeostat train {name}`");
@@ -122,7 +126,7 @@ fn prepare(
             .collect();
         parts.push(Part { artifact: Arc::clone(artifact), places, batch, values: Vec::new(), at, keys, ids });
     }
-    call.cpu += thread_cpu().saturating_sub(cpu);
+    call.spent(thread_cpu().saturating_sub(cpu));
     call.ended(Span::Transform, begun);
     Ok(parts)
 }
@@ -132,7 +136,7 @@ async fn score(app: &App, state: &ModelState, part: &Part, call: &mut Call) -> R
     let lane = state.lane(app, &part.artifact);
     let rows = part.batch.num_rows();
     let mut values = Vec::with_capacity(rows);
-    for from in (0..rows.max(1)).step_by(lane.rows_max()) {
+    for from in (0..rows).step_by(lane.rows_max()) {
         let piece = part.batch.slice(from, lane.rows_max().min(rows - from));
         let order = Order {
             tenant: &call.tenant,

@@ -20,7 +20,7 @@ use inference::Tensor;
 use serde_json::{Map, Value};
 use serving::call::{Call, Stage, Trace};
 use serving::http::stamp;
-use serving::lane::thread_cpu;
+use serving::meter::{Meter, metered};
 use serving::plane::Plane;
 use serving::wire::InferRequest;
 use serving::wire::json::Read;
@@ -40,21 +40,28 @@ const ARROW: &str = "application/vnd.apache.arrow.stream";
         (status = 415, body = ErrorResponse), (status = 422, body = ErrorResponse), (status = 429, body = ErrorResponse),
         (status = 503, body = ErrorResponse), (status = 504, body = ErrorResponse)))]
 pub async fn predict(State(app): Shared, Path(name): Path<String>, headers: HeaderMap, body: Body) -> Response {
+    let meter = Meter::default();
+    metered(meter.clone(), counted(&app, name, &headers, body, &meter)).await
+}
+
+/// Answers, and counts what became of it.
+async fn counted(app: &App, name: String, headers: &HeaderMap, body: Body, meter: &Meter) -> Response {
     let received = Instant::now();
-    let tenant = match app.plane.tenants.of_headers(&headers) {
+    let tenant = match app.plane.tenants.of_headers(headers) {
         Ok(tenant) => tenant,
         Err(refusal) => {
             app.plane.refuse(None, &refusal);
             return refusal.into_response();
         }
     };
-    let mut call = Call::new(tenant, Trace::of_headers(&headers), received);
+    let mut call = Call::new(tenant, Trace::of_headers(headers), received);
+    call.metered = true;
     call.ended(Stage::Authorize, received);
     let state = app.models.get(&name);
     if let Some(state) = state {
         state.requests.fetch_add(1, Ordering::Relaxed);
     }
-    let answered = answer(&app, &name, state, &headers, body, &mut call).await;
+    let answered = answer(app, &name, state, headers, body, &mut call).await;
     let (mut response, outcome, version, rows) = match answered {
         Ok((response, version, rows)) => {
             if let Some(state) = state {
@@ -69,6 +76,7 @@ pub async fn predict(State(app): Shared, Path(name): Path<String>, headers: Head
             (refusal.clone().into_response(), Err(refusal), 0, 0)
         }
     };
+    call.cpu += meter.spent();
     app.plane.finish(&name, &version.to_string(), rows, &call, outcome.as_ref().copied());
     stamp(response.headers_mut(), &call);
     response
@@ -84,12 +92,11 @@ async fn answer(
 ) -> ApiResult<(Response, u32, usize)> {
     let _admitted = app.plane.admit(&call.tenant)?;
     let body = body_of(app, headers, body).await?;
-    let (begun, cpu) = (Instant::now(), thread_cpu());
+    let begun = Instant::now();
     let kind = headers.get(header::CONTENT_TYPE).and_then(|kind| kind.to_str().ok()).unwrap_or_default();
     let request = if kind.starts_with(ARROW) { table(app, name, &body)? } else { parse::<PredictRequest>(&body)? };
     drop(body);
     orders(&request.options, call)?;
-    call.cpu += thread_cpu().saturating_sub(cpu);
     call.ended(Stage::Decode, begun);
     let (version, predictions) = match state {
         Some(state) => {
@@ -102,7 +109,7 @@ async fn answer(
         }
         None => by_import(app, name, &request.rows, call).await?,
     };
-    let (begun, cpu) = (Instant::now(), thread_cpu());
+    let begun = Instant::now();
     let rows = predictions.len();
     let response = if headers.get(header::ACCEPT).is_some_and(|accept| accept.as_bytes().starts_with(ARROW.as_bytes()))
     {
@@ -111,7 +118,6 @@ async fn answer(
         let (model, trace) = (name.to_owned(), call.trace.id());
         Json(PredictResponse { model, version: format!("{name}@{version}"), trace, predictions }).into_response()
     };
-    call.cpu += thread_cpu().saturating_sub(cpu);
     call.ended(Stage::Encode, begun);
     Ok((response, version, rows))
 }

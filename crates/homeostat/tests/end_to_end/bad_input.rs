@@ -90,6 +90,7 @@ fn a_request_that_breaks_something_is_told_what() {
     assert!(metrics.contains("column=\"price\",kind=\"range\",action=\"clipped\"} 1"), "{metrics}");
     refusal(&json!({ "row": [] }), 400, &["row", "did you mean \"rows\"?"]);
     refusal(&json!({ "rows": [], "options": { "deadline_ms": -1 } }), 400, &["deadline_ms"]);
+    assert_eq!(server.post(path, &json!({ "rows": [] })).1["predictions"], json!([]));
     // A category that nobody saw has a bucket of its own: no error.
     let unseen = server.post(path, &row(&[("shop", json!("moon"))]));
     assert_eq!(unseen.0, 200, "{}", unseen.1);

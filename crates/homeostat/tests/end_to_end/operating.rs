@@ -1,6 +1,6 @@
 //! What whoever runs a server does while others ask it: stops it, swaps models, changes keys, imports files.
 
-use crate::clients::testdata;
+use crate::clients::{COLUMNS, testdata};
 use crate::support::{PATIENCE, Project, Server, order, refused, request, told};
 use serde_json::{Value, json};
 use std::io::{Read, Write};
@@ -31,8 +31,8 @@ fn features(rows: &[[f64; 5]]) -> Value {
 
 const ROWS: [[f64; 5]; 3] = [[0.1, -0.2, 0.3, 8.0, 0.5], [-1.0, 0.7, 0.0, 60.0, -0.5], [2.0, 1.0, -1.5, 3.0, 1.0]];
 
-/// The first output of a tensor model.
-fn raw(server: &Server, path: &str) -> (Value, Value) {
+/// The version that answered, and its first output: the probabilities.
+fn answer(server: &Server, path: &str) -> (Value, Value) {
     let (status, answer) = server.post(path, &features(&ROWS));
     assert_eq!(status, 200, "{answer}");
     (answer["model_version"].clone(), answer["outputs"][0]["data"].clone())
@@ -79,7 +79,7 @@ fn models_are_swapped_under_load_and_no_request_fails() {
     told(&root, &["import", &testdata(OTHER_TREES), "--as", "trees"]);
     let server = Server::start(&root);
     wait_ready(&server);
-    let answers = [1, 2].map(|version| raw(&server, &format!("/v2/models/trees/versions/{version}/infer")).1);
+    let answers = [1, 2].map(|version| answer(&server, &format!("/v2/models/trees/versions/{version}/infer")).1);
     assert_ne!(answers[0], answers[1]);
     let (server, stop, swaps) = (&server, AtomicBool::new(false), 30u64);
     let (asked, versions) = std::thread::scope(|scope| {
@@ -89,7 +89,7 @@ fn models_are_swapped_under_load_and_no_request_fails() {
                 scope.spawn(move || {
                     let mut by_version = [0; 2];
                     while !stop.load(Ordering::Relaxed) {
-                        let (version, data) = raw(server, "/v2/models/trees/infer");
+                        let (version, data) = answer(server, "/v2/models/trees/infer");
                         let place = if version == "1" { 0 } else { 1 };
                         assert_eq!(data, answers[place], "the answer of version {version}");
                         by_version[place] += 1;
@@ -102,7 +102,7 @@ fn models_are_swapped_under_load_and_no_request_fails() {
             for swap in 0..swaps {
                 let begun = Instant::now();
                 if swap % 3 == 0 {
-                    let release = json!({ "action": "release", "version": 1 + swap / 3 % 2, "how": "now" });
+                    let release = json!({ "action": "release", "version": 2 - swap / 3 % 2, "how": "now" });
                     let (status, said) = server.post("/v1/models/trees/routing", &release);
                     assert_eq!(status, 200, "{said}");
                 }
@@ -199,7 +199,7 @@ fn known_table(folder: &Path, name: &str, off: f64) -> String {
     let input = known["inputs"][case["inputs"].as_str().unwrap()][0]["data"].as_array().unwrap();
     let outputs = case["outputs"].as_array().unwrap();
     let answers = outputs.iter().find(|output| output["name"] == "probability").unwrap()["data"].as_array().unwrap();
-    let mut csv = String::from("Column_0,Column_1,Column_2,Column_3,Column_4,expected\n");
+    let mut csv = format!("{COLUMNS},expected\n");
     for (row, answer) in input.chunks(5).zip(answers) {
         if row.iter().any(Value::is_string) {
             continue;
@@ -219,12 +219,12 @@ fn an_import_is_checked_against_known_answers_before_it_counts() {
     let root = project.root();
     let (right, wrong) = (known_table(&root, "right.csv", 0.0), known_table(&root, "wrong.csv", 0.01));
     let file = testdata(TREES);
-    let said = refused(&root, &["import", &file, "--as", "trees", "--expect", &wrong], 1);
+    let said = refused(&root, &["import", &file, "--as", "trees", "--inputs", COLUMNS, "--expect", &wrong], 1);
     let none = told(&root, &["versions"]);
-    let named = |listed: &Value| listed.to_string().contains("\"trees");
+    let named = |listed: &Value| listed.to_string().contains("\"trees@");
     assert!(!named(&none), "{said} {none}");
 
-    let done = told(&root, &["import", &file, "--as", "trees", "--expect", &right]);
+    let done = told(&root, &["import", &file, "--as", "trees", "--inputs", COLUMNS, "--expect", &right]);
     assert_eq!(
         (&done["version"], &done["live"], &done["checked"]["different"]),
         (&json!("trees@1"), &json!(true), &json!(0))
@@ -232,10 +232,10 @@ fn an_import_is_checked_against_known_answers_before_it_counts() {
     assert!(done["checked"]["rows"].as_u64().unwrap() > 10, "{done}");
     assert!(named(&told(&root, &["versions"])));
 
-    let rows = |data: Value| json!([{ "name": "raw", "datatype": "FP64", "shape": [3], "data": data }]);
+    let rows = |data: Value| json!([{ "name": "probability", "datatype": "FP64", "shape": [3], "data": data }]);
     let server = Server::start(&root);
     wait_ready(&server);
-    let (_, data) = raw(&server, "/v2/models/trees/infer");
+    let (_, data) = answer(&server, "/v2/models/trees/infer");
     let known = json!({ "inputs": features(&ROWS)["inputs"], "outputs": rows(data.clone()) });
     let path = root.join("known.json");
     std::fs::write(&path, known.to_string()).unwrap();
@@ -243,7 +243,7 @@ fn an_import_is_checked_against_known_answers_before_it_counts() {
     assert_eq!((&done["live"], &done["checked"]["largest_difference"]), (&json!(true), &json!(0.0)), "{done}");
     // A running server knows it at once.
     wait("the new model answers", || server.post("/v2/models/again/infer", &features(&ROWS)).0 == 200);
-    assert_eq!(raw(&server, "/v2/models/again/infer").1, data);
+    assert_eq!(answer(&server, "/v2/models/again/infer").1, data);
 
     let named_rows: Vec<Value> = ROWS
         .iter()

@@ -6,7 +6,7 @@ use super::proto::{InferParameter, ModelInferRequest, ModelInferResponse, ModelS
 use super::{Told, contents, status};
 use crate::call::{Call, Stage, Trace};
 use crate::http::{SERVER_TIMING, TRACEPARENT};
-use crate::lane::thread_cpu;
+use crate::meter::thread_cpu;
 use crate::plane::{Plane, classified};
 use crate::refusal::{Answer, Refusal};
 use axum::http::StatusCode;

@@ -1,0 +1,10 @@
+//! A model in XGBoost's UBJSON: it is refused in words, or it answers.
+#![no_main]
+
+use fuzz::models::read;
+use inference::import::Format;
+use libfuzzer_sys::fuzz_target;
+
+fuzz_target!(|data: &[u8]| -> libfuzzer_sys::Corpus {
+    read(Format::XgboostUbjson, b"{L\0\0\0\0\0\0\0\x07learner", data)
+});
