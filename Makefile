@@ -28,6 +28,7 @@ quickstart: build
 # The real servers and clients that the tests use.
 services:
 	@sh scripts/services.sh
+	@sh scripts/python.sh
 
 python:
 	@sh scripts/python.sh
@@ -60,4 +61,4 @@ fmt:
 
 clean:
 	$(CARGO) clean
-	rm -rf dashboard/dist dashboard/node_modules engines/node_modules .venv .venv-perf
+	rm -rf dashboard/dist dashboard/node_modules engines/node_modules .venv .venv-perf .venv-onnx .venv-openapi

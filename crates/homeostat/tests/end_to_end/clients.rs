@@ -179,11 +179,14 @@ impl Receiver {
             .stdout(File::create(&spans).expect("a file for spans"))
             .spawn()
             .expect("Python starts");
+        // Dropped, and so waited for, whatever happens from here on.
+        let mut receiver = Receiver { child, spans, ports: Value::Null };
         let deadline = Instant::now() + PATIENCE;
         loop {
-            let said = std::fs::read_to_string(&spans).expect("its output");
+            let said = std::fs::read_to_string(&receiver.spans).expect("its output");
             if let Some(line) = said.lines().next().filter(|_| said.contains('\n')) {
-                return Receiver { child, spans, ports: serde_json::from_str(line).expect("ports") };
+                receiver.ports = serde_json::from_str(line).expect("ports");
+                return receiver;
             }
             assert!(Instant::now() < deadline, "the receiver does not listen");
             std::thread::sleep(Duration::from_millis(20));
