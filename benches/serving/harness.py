@@ -227,16 +227,19 @@ def homeostat_project(folder, files, config=""):
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
     (folder / "homeostat.toml").write_text(f'[project]\nname = "serving"\n\n{config}')
-    for name, file in files.items():
-        done = subprocess.run([HOMEOSTAT, "import", file, "--as", name], cwd=folder, capture_output=True, text=True)
+    named = [[file] for name, file in files.items() if pathlib.Path(file).stem == name]
+    calls = [[file for call in named[at : at + 500] for file in call] for at in range(0, len(named), 500)]
+    calls += [[file, "--as", name] for name, file in files.items() if pathlib.Path(file).stem != name]
+    for call in calls:
+        done = subprocess.run([HOMEOSTAT, "import", *call], cwd=folder, capture_output=True, text=True)
         if done.returncode:
-            raise Trouble(f"homeostat import {pathlib.Path(file).name}: {done.stderr.strip()[-500:]}")
+            raise Trouble(f"homeostat import: {done.stderr.strip()[-500:]}")
     return folder
 
 
 def homeostat(folder):
     port = free_port()
-    server = Server("homeostat", [HOMEOSTAT, "serve", "--port", port], {}, port, cwd=folder)
+    server = Server("homeostat", [HOMEOSTAT, "serve", "--port", port, "--grpc-port", 0], {}, port, cwd=folder)
     try:
         server.wait("/v2/health/ready")
     except Trouble:

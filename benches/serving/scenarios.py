@@ -32,7 +32,8 @@ from harness import Model, Trouble
 BATCHING_OFF = "[server]\nbatching = false\n"
 BATCH_MS = 10
 TENANT = '[[tenants]]\nname = "{name}"\nkeys = ["blake3:{digest}"]\n'
-COMPUTE = "homeostat_compute_seconds_total"
+# Receipts, what is shared out beside them, and what nobody asked for.
+SPENT = [f"homeostat_{part}_seconds_total" for part in ("tenant_compute", "overhead", "idle")]
 
 
 def infer(name):
@@ -220,20 +221,26 @@ def metric(server, name):
     return found
 
 
+def spent_by(server):
+    """CPU seconds by metric and tenant."""
+    return {f"{name} {labels}".strip(): value for name in SPENT for labels, value in metric(server, name).items()}
+
+
 def receipts(given):
     model = Model("trees")
     keys, config = tenants_declared("one", "two")
     with project("receipts", model, config) as server:
         asked = bodies_as(server, model, keys["one"])
         harness.load("closed", server, asked, connections=8, seconds=1, header=bearer(keys["one"]))
-        before, spent = metric(server, COMPUTE), server.cpu_seconds()
+        time.sleep(1.5)
+        before, spent = spent_by(server), server.cpu_seconds()
         options = {"seconds": given.seconds * 2, "connections": 8}
         both = [harness.load_beside("closed", server, asked, **options, header=bearer(keys[name])) for name in keys]
         for begun in both:
             harness.finish(begun)
         # What is shared out once in a while has its turn.
         time.sleep(2)
-        spent, after = server.cpu_seconds() - spent, metric(server, COMPUTE)
+        spent, after = server.cpu_seconds() - spent, spent_by(server)
     told = {labels: after[labels] - before.get(labels, 0.0) for labels in after}
     return sum(told.values()) / spent, {"receipts_seconds": told, "process_seconds": spent}
 

@@ -8,14 +8,14 @@ use crate::refusal::{Answer, Refusal};
 use crate::registry::Kind;
 use crate::wire::json::{self, Read};
 use crate::wire::{InferRequest, Parameter, binary};
-use axum::body::{Body, Bytes};
+use axum::body::{Body, Bytes, HttpBody};
 use axum::extract::{Path, State};
-use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
+use axum::http::{HeaderMap, HeaderName, HeaderValue, Request, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use axum::{Json, Router};
 use flate2::Compression;
-use futures::StreamExt;
+use http_body_util::BodyExt;
 use inference::Tensor;
 use serde_json::{Value, json};
 use std::io::Read as _;
@@ -88,17 +88,22 @@ pub fn router(plane: Arc<Plane>) -> Router {
 }
 
 /// The whole body, decompressed; or 413 once it is larger than `most`.
-pub async fn read_body(most: usize, headers: &HeaderMap, body: Body) -> Answer<Bytes> {
+pub async fn read_body<B>(most: usize, headers: &HeaderMap, mut body: B) -> Answer<Bytes>
+where
+    B: HttpBody<Data = Bytes> + Unpin,
+    B::Error: std::fmt::Display,
+{
     let refuse = || {
         let what = format!("the body is larger than {most} bytes ([server] body_bytes_max); send smaller requests");
         Refusal::too_large(what)
     };
-    let mut stream = body.into_data_stream();
     let mut first = Bytes::new();
     let mut whole: Vec<u8> = Vec::new();
     let mut read = 0usize;
-    while let Some(chunk) = stream.next().await {
-        let chunk = chunk.map_err(|error| Refusal::malformed(format!("the body broke off: {error}")))?;
+    while let Some(frame) = body.frame().await {
+        let frame = frame.map_err(|error| Refusal::malformed(format!("the body broke off: {error}")))?;
+        // What follows a body in trailers is of no interest here.
+        let Ok(chunk) = frame.into_data() else { continue };
         read += chunk.len();
         if read > DRAIN_BYTES_MAX {
             return Err(refuse());
@@ -287,14 +292,42 @@ async fn version_infer(
     metered(meter.clone(), infer_with(&plane, &model, Some(&version), &headers, body, &meter)).await
 }
 
-async fn infer_with(
+/// Model and version that the path of an inference request names; none where it is another path, or needs decoding.
+pub(crate) fn asked(path: &str) -> Option<(&str, Option<&str>)> {
+    let named = path.strip_prefix("/v2/models/")?.strip_suffix("/infer")?;
+    let plain = |part: &str| !part.is_empty() && !part.contains(['/', '%']);
+    match named.split_once("/versions/") {
+        Some((model, version)) => (plain(model) && plain(version)).then_some((model, Some(version))),
+        None => plain(named).then_some((named, None)),
+    }
+}
+
+/// Answers an inference request without the router's help: the way that most requests take.
+pub(crate) async fn straight<B>(plane: &Plane, request: Request<B>) -> Response
+where
+    B: HttpBody<Data = Bytes> + Unpin,
+    B::Error: std::fmt::Display,
+{
+    let (head, body) = request.into_parts();
+    let Some((model, version)) = asked(head.uri.path()) else {
+        return Refusal::not_found("this path asks for no inference").into_response();
+    };
+    let meter = Meter::default();
+    metered(meter.clone(), infer_with(plane, model, version, &head.headers, body, &meter)).await
+}
+
+async fn infer_with<B>(
     plane: &Plane,
     model: &str,
     version: Option<&str>,
     headers: &HeaderMap,
-    body: Body,
+    body: B,
     meter: &Meter,
-) -> Response {
+) -> Response
+where
+    B: HttpBody<Data = Bytes> + Unpin,
+    B::Error: std::fmt::Display,
+{
     let received = Instant::now();
     let tenant = match plane.tenants.of_headers(headers) {
         Ok(tenant) => tenant,
@@ -327,14 +360,18 @@ pub fn stamp(headers: &mut HeaderMap, call: &Call) {
     }
 }
 
-async fn answer(
+async fn answer<B>(
     plane: &Plane,
     model: &str,
     version: Option<&str>,
     headers: &HeaderMap,
-    body: Body,
+    body: B,
     call: &mut Call,
-) -> Answer<(Response, usize, String)> {
+) -> Answer<(Response, usize, String)>
+where
+    B: HttpBody<Data = Bytes> + Unpin,
+    B::Error: std::fmt::Display,
+{
     let _admitted = plane.admit(&call.tenant)?;
     let body = read_body(plane.limits.body_bytes_max, headers, body).await?;
     let version = Plane::version(version)?;
@@ -531,6 +568,14 @@ mod tests {
         assert_eq!(shape_of(&[spec("x", Datatype::Bytes, &[1])], b"\x02\0\0\0ab").unwrap(), [1]);
         assert_eq!(shape_of(&[spec("x", Datatype::Uint8, &[-1, -1])], b"abc").unwrap(), [1, 3]);
         assert!(shape_of(&[], b"").is_err());
+    }
+
+    #[test]
+    fn the_straight_way_knows_plain_paths_alone() {
+        assert_eq!(asked("/v2/models/m/infer"), Some(("m", None)));
+        assert_eq!(asked("/v2/models/m/versions/3/infer"), Some(("m", Some("3"))));
+        let others = ["/v2/models//infer", "/v2/models/a%20b/infer", "/v2/models/m/x/infer", "/v2/models/m/infer/", "/v2/models/m"];
+        assert!(others.iter().all(|path| asked(path).is_none()));
     }
 
     #[tokio::test]

@@ -1,12 +1,16 @@
 //! Listening: connections are accepted up to a named limit, spoken to in HTTP/1.1 or HTTP/2, in the clear or over TLS,
 //! and ended gently when the server stops.
 
+use crate::http;
 use crate::plane::Plane;
 use crate::refusal::Refusal;
 use axum::Router;
+use hyper::body::Incoming;
+use hyper::service::{Service, service_fn};
+use hyper::{Method, Request};
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto::Builder;
-use hyper_util::server::graceful::GracefulShutdown;
+use hyper_util::server::graceful::{GracefulShutdown, Watcher};
 use hyper_util::service::TowerToHyperService;
 use std::path::Path;
 use std::sync::Arc;
@@ -96,9 +100,9 @@ pub async fn serve(
         let (router, plane, tls, watcher) = (router.clone(), Arc::clone(&plane), tls.clone(), graceful.watcher());
         tokio::spawn(async move {
             match tls {
-                None => speak(stream, router, watcher).await,
+                None => speak(stream, router, Arc::clone(&plane), watcher).await,
                 Some(tls) => match tokio::time::timeout(HANDSHAKE_TIMEOUT, tls.accept(stream)).await {
-                    Ok(Ok(stream)) => speak(stream, router, watcher).await,
+                    Ok(Ok(stream)) => speak(stream, router, Arc::clone(&plane), watcher).await,
                     Ok(Err(error)) => tracing::debug!("a TLS handshake failed: {error}"),
                     Err(_) => tracing::debug!("a TLS handshake took too long"),
                 },
@@ -110,14 +114,20 @@ pub async fn serve(
     let _ = tokio::time::timeout(patience, graceful.shutdown()).await;
 }
 
-async fn speak<S>(stream: S, router: Router, watcher: hyper_util::server::graceful::Watcher)
+async fn speak<S>(stream: S, router: Router, plane: Arc<Plane>, watcher: Watcher)
 where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
     let mut builder = Builder::new(TokioExecutor::new());
     builder.http1().timer(TokioTimer::new()).header_read_timeout(HEAD_TIMEOUT);
     builder.http2().timer(TokioTimer::new()).max_concurrent_streams(STREAMS_MAX);
-    let connection = builder.serve_connection(TokioIo::new(stream), TowerToHyperService::new(router));
+    let routed = TowerToHyperService::new(router);
+    let service = service_fn(move |request: Request<Incoming>| {
+        let straight = request.method() == Method::POST && http::asked(request.uri().path()).is_some();
+        let (routed, plane) = (routed.clone(), Arc::clone(&plane));
+        async move { if straight { Ok(http::straight(&plane, request).await) } else { routed.call(request).await } }
+    });
+    let connection = builder.serve_connection(TokioIo::new(stream), service);
     if let Err(error) = watcher.watch(connection.into_owned()).await {
         tracing::debug!("a connection broke off: {error}");
     }
