@@ -221,12 +221,13 @@ def check(server, model, wire, path, tensor, output, rows=64):
 
 
 def homeostat_project(folder, files, config=""):
-    """A project with each of `files`, a mapping of names to files, imported as a model."""
+    """A project with each of `files`, a mapping of names to files, imported as a model. No answer is cached: it is the
+    computing that is compared."""
     if not HOMEOSTAT.is_file():
         raise Trouble(f"{HOMEOSTAT.name} is not built: cargo build --release")
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
-    (folder / "homeostat.toml").write_text(f'[project]\nname = "serving"\n\n{config}')
+    (folder / "homeostat.toml").write_text(f'[project]\nname = "serving"\n\n[server]\ncache_bytes_max = 0\n{config}')
     named = [[file] for name, file in files.items() if pathlib.Path(file).stem == name]
     calls = [[file for call in named[at : at + 500] for file in call] for at in range(0, len(named), 500)]
     calls += [[file, "--as", name] for name, file in files.items() if pathlib.Path(file).stem != name]

@@ -29,9 +29,9 @@ import wires
 from harness import Model, Trouble
 
 # The sections of homeostat.toml that the scenarios lean on.
-BATCHING_OFF = "[server]\nbatching = false\n"
+BATCHING_OFF = "batching = false\n"
 BATCH_MS = 10
-TENANT = '[[tenants]]\nname = "{name}"\nkeys = ["blake3:{digest}"]\n'
+TENANT = '\n[[tenants]]\nname = "{name}"\nkeys = ["blake3:{digest}"]\n'
 # Receipts, what is shared out beside them, and what nobody asked for.
 SPENT = [f"homeostat_{part}_seconds_total" for part in ("tenant_compute", "overhead", "idle")]
 

@@ -574,7 +574,13 @@ mod tests {
     fn the_straight_way_knows_plain_paths_alone() {
         assert_eq!(asked("/v2/models/m/infer"), Some(("m", None)));
         assert_eq!(asked("/v2/models/m/versions/3/infer"), Some(("m", Some("3"))));
-        let others = ["/v2/models//infer", "/v2/models/a%20b/infer", "/v2/models/m/x/infer", "/v2/models/m/infer/", "/v2/models/m"];
+        let others = [
+            "/v2/models//infer",
+            "/v2/models/a%20b/infer",
+            "/v2/models/m/x/infer",
+            "/v2/models/m/infer/",
+            "/v2/models/m",
+        ];
         assert!(others.iter().all(|path| asked(path).is_none()));
     }
 

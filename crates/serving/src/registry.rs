@@ -350,8 +350,9 @@ impl Registry {
             return Ok(loaded);
         }
         let (source, name, version) = (Arc::clone(&self.source), entry.name.clone(), slot.version);
-        let (options, recent) = (self.options.clone(), slot.recent.lock().clone());
-        let opened = tokio::task::spawn_blocking(move || open(&*source, &name, version, &options, &recent)).await;
+        let (options, recent, before) = (self.options.clone(), slot.recent.lock().clone(), slot.loaded());
+        let work = move || open(&*source, &name, version, &options, &recent, before.as_deref());
+        let opened = tokio::task::spawn_blocking(work).await;
         let opened = opened.unwrap_or_else(|_| Err("loading it panicked; see the log".to_owned()));
         match opened {
             Ok(loaded) => {
@@ -444,6 +445,7 @@ fn open(
     version: u32,
     options: &RegistryOptions,
     recent: &[Vec<Tensor>],
+    before: Option<&Loaded>,
 ) -> Result<Loaded, String> {
     let started = Instant::now();
     let opened = source.open(name, version)?;
@@ -451,7 +453,14 @@ fn open(
     let joins = apart && options.batching;
     let rows_max = if apart { options.batch_rows_max } else { usize::MAX };
     let lane = Lane::new(Tensors { model: opened.model }, joins, rows_max, options.batch_time_max);
-    warm(&lane, options, recent);
+    match before {
+        // Loaded anew while it serves: its costs are known, and measuring them would take what its callers need.
+        Some(before) => {
+            lane.cost.adopt(&before.lane.cost);
+            warm(&lane, 1, recent);
+        }
+        None => warm(&lane, options.batch_rows_max, recent),
+    }
     Ok(Loaded {
         version,
         generation: GENERATIONS.fetch_add(1, Relaxed),
@@ -468,13 +477,13 @@ const WARM_TIME_MAX: Duration = Duration::from_millis(200);
 
 /// Runs recorded requests, or made-up ones, in growing batches: afterwards the first caller pays for nothing, and what a
 /// batch costs is known. A model that refuses them is measured by its real requests.
-fn warm(lane: &Lane<Tensors>, options: &RegistryOptions, recent: &[Vec<Tensor>]) {
+fn warm(lane: &Lane<Tensors>, rows_max: usize, recent: &[Vec<Tensor>]) {
     let signature = lane.executor.model.signature();
     let wanted: Vec<usize> = (0..signature.outputs.len()).collect();
     let Some(one) = recent.first().cloned().or_else(|| made_up(signature)) else { return };
     let began = Instant::now();
     let mut rows = 1;
-    while rows <= options.batch_rows_max && began.elapsed() < WARM_TIME_MAX {
+    while rows <= rows_max && began.elapsed() < WARM_TIME_MAX {
         let inputs =
             if signature.batches { one.iter().map(|input| repeated(input, rows)).collect() } else { one.clone() };
         let job = TensorJob { inputs, wanted: wanted.clone() };
