@@ -161,6 +161,13 @@ impl Slot {
         self.ready.load_full()
     }
 
+    /// Puts a load in the place of the one before, whose batches go on counting.
+    fn put(&self, loaded: Option<Arc<Loaded>>) {
+        if let Some(before) = self.ready.swap(loaded) {
+            self.stats.executions.fetch_add(before.lane.batches().values().map(|b| b.count).sum(), Relaxed);
+        }
+    }
+
     pub fn failure(&self) -> Option<String> {
         self.failed.lock().clone()
     }
@@ -358,9 +365,7 @@ impl Registry {
             Ok(loaded) => {
                 *slot.failed.lock() = None;
                 let loaded = Arc::new(loaded);
-                if let Some(before) = slot.ready.swap(Some(Arc::clone(&loaded))) {
-                    slot.stats.executions.fetch_add(before.lane.batches().values().map(|b| b.count).sum(), Relaxed);
-                }
+                slot.put(Some(Arc::clone(&loaded)));
                 self.loads.fetch_add(1, Relaxed);
                 self.make_room(slot, loaded.model().bytes());
                 Ok(loaded)
@@ -400,9 +405,7 @@ impl Registry {
     }
 
     fn drop_loaded(&self, slot: &Arc<Slot>) {
-        if let Some(before) = slot.ready.swap(None) {
-            slot.stats.executions.fetch_add(before.lane.batches().values().map(|b| b.count).sum(), Relaxed);
-        }
+        slot.put(None);
         self.loaded.lock().retain(|(other, _)| !Arc::ptr_eq(other, slot));
     }
 
@@ -425,9 +428,7 @@ impl Registry {
                 .map(|(place, _)| place);
             let Some(place) = oldest else { return };
             let (slot, _) = loaded.swap_remove(place);
-            if let Some(before) = slot.ready.swap(None) {
-                slot.stats.executions.fetch_add(before.lane.batches().values().map(|b| b.count).sum(), Relaxed);
-            }
+            slot.put(None);
             self.evictions.fetch_add(1, Relaxed);
         }
     }
