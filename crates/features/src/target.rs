@@ -3,13 +3,14 @@
 use crate::FeatureError;
 use crate::columns::{Values, column_index};
 use arrow::record_batch::RecordBatch;
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashMap};
 use vocabulary::contract::Scalar;
 use vocabulary::model::{ModelSpec, Task};
 use vocabulary::time::Timestamp;
 
 /// The target of each row of a canonical batch; NaN where it is null. A binary target is 0 or 1: a bool, the numbers 0
-/// and 1, or any values with `positive` declared. A regression's target is a finite number.
+/// and 1, or any values with `positive` declared. A regression's target is a finite number, a multiclass target the
+/// place of its value among the declared classes.
 pub fn target_values(spec: &ModelSpec, batch: &RecordBatch) -> Result<Vec<f64>, FeatureError> {
     let index = column_index(batch.schema_ref(), &spec.target, usize::MAX)?;
     let values = Values::of_any(batch.column(index), &spec.target)?;
@@ -21,6 +22,7 @@ pub fn target_values(spec: &ModelSpec, batch: &RecordBatch) -> Result<Vec<f64>, 
             Some(positive) => against(&values, rows, positive),
             None => zeros_and_ones(&values, rows),
         },
+        Task::Multiclass => classes(&values, rows, &spec.class_names()),
     }
     .map_err(failed)
 }
@@ -52,12 +54,7 @@ fn zeros_and_ones(values: &Values<'_>, rows: usize) -> Result<Vec<f64>, String> 
 }
 
 fn against(values: &Values<'_>, rows: usize, positive: &Scalar) -> Result<Vec<f64>, String> {
-    let positive = match positive {
-        Scalar::Bool(value) => value.to_string(),
-        Scalar::Int(value) => value.to_string(),
-        Scalar::Float(value) => value.to_string(),
-        Scalar::Text(text) => text.clone(),
-    };
+    let positive = positive.text();
     let found: Vec<f64> = (0..rows)
         .map(|row| words(values, row).map_or(f64::NAN, |text| f64::from(u8::from(text == positive))))
         .collect();
@@ -68,6 +65,21 @@ fn against(values: &Values<'_>, rows: usize, positive: &Scalar) -> Result<Vec<f6
         return Err(format!("positive = \"{positive}\" never occurs; the values are {}", listed(values, rows)));
     }
     Ok(found)
+}
+
+fn classes(values: &Values<'_>, rows: usize, classes: &[String]) -> Result<Vec<f64>, String> {
+    let places: HashMap<&str, f64> = classes.iter().enumerate().map(|(place, name)| (name.as_str(), place as f64)).collect();
+    let place = |row| match words(values, row) {
+        None => Ok(f64::NAN),
+        Some(text) => places.get(text.as_str()).copied().ok_or_else(|| {
+            format!(
+                "{} in row {row} is none of the {} declared classes; add it to classes, or let the contract reject it",
+                quoted(values, &text),
+                classes.len()
+            )
+        }),
+    };
+    (0..rows).map(place).collect()
 }
 
 /// A value as text; none for null and NaN.
@@ -141,6 +153,20 @@ mod tests {
         );
         assert!(targets(words(), Task::Binary, Some("Yes")).unwrap_err().contains("never occurs"));
         assert!(targets(Arc::new(Int64Array::from(vec![1, 2])), Task::Binary, None).is_err());
+    }
+
+    #[test]
+    fn multiclass_targets_are_places_among_the_declared_classes() {
+        let classes = ["cat", "dog"].map(|name| Scalar::Text(name.to_owned())).to_vec();
+        let spec = ModelSpec { task: Task::Multiclass, classes, ..spec("y") };
+        let found = |words: Vec<Option<&str>>| {
+            let batch = RecordBatch::try_from_iter([("y", Arc::new(StringArray::from(words)) as ArrayRef)]).unwrap();
+            target_values(&spec, &batch).map_err(|error| error.to_string())
+        };
+        let places = found(vec![Some("dog"), None, Some("cat")]).unwrap();
+        assert!(places[0] == 1.0 && places[1].is_nan() && places[2] == 0.0);
+        let error = found(vec![Some("cat"), Some("cow")]).unwrap_err();
+        assert!(error.contains("\"cow\" in row 1 is none of the 2 declared classes"), "{error}");
     }
 
     #[test]

@@ -34,6 +34,8 @@ pub(crate) fn spec(target: &str) -> ModelSpec {
         task: Task::Binary,
         target: target.to_owned(),
         positive: None,
+        classes: Vec::new(),
+        weight: None,
         time: None,
         key: None,
         outcome_at: None,

@@ -1,6 +1,6 @@
 //! From a model's raw score to an answer that can be taken at its word.
 
-use crate::elementary::{logistic, logit};
+use crate::elementary::{ln, logistic, logit, softmax};
 use serde::{Deserialize, Serialize};
 
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -13,7 +13,13 @@ pub enum Calibration {
     Platt { a: f64, b: f64 },
     /// Straight lines between the points (`scores[i]`, `values[i]`), flat beyond the ends; both lists ascend.
     Isotonic { scores: Vec<f64>, values: Vec<f64> },
+    /// For several classes: each probability to the power of 1 / `temperature`, brought to sum 1. (Guo et al., "On
+    /// Calibration of Modern Neural Networks", ICML 2017.)
+    Temperature { temperature: f64 },
 }
+
+/// Probabilities below this have no logarithm that a temperature could scale.
+const PROBABILITY_MIN: f64 = 1e-15;
 
 #[derive(Debug, thiserror::Error, PartialEq)]
 #[error("the calibration is unusable: {0}; fetch the version again or train it again")]
@@ -25,6 +31,7 @@ impl Calibration {
             Calibration::Identity => "identity",
             Calibration::Platt { .. } => "platt",
             Calibration::Isotonic { .. } => "isotonic",
+            Calibration::Temperature { .. } => "temperature",
         }
     }
 
@@ -35,6 +42,10 @@ impl Calibration {
             Calibration::Identity => Ok(()),
             Calibration::Platt { a, b } if !a.is_finite() || !b.is_finite() => wrong("a or b is not finite"),
             Calibration::Platt { .. } => Ok(()),
+            Calibration::Temperature { temperature } if !(temperature.is_finite() && *temperature > 0.0) => {
+                wrong("the temperature is not above zero")
+            }
+            Calibration::Temperature { .. } => Ok(()),
             Calibration::Isotonic { scores, values } => {
                 if scores.is_empty() || scores.len() != values.len() {
                     return wrong("there must be as many scores as values, and one at least");
@@ -50,10 +61,21 @@ impl Calibration {
         }
     }
 
-    /// The calibrated answer. NaN stays NaN.
+    /// Replaces the scores of one row by its calibrated answer: probabilities of all classes at once, or the one score.
+    pub fn apply_row(&self, row: &mut [f64]) {
+        match self {
+            Calibration::Temperature { temperature } => {
+                row.iter_mut().for_each(|p| *p = ln(p.max(PROBABILITY_MIN)) / temperature);
+                softmax(row);
+            }
+            _ => row.iter_mut().for_each(|score| *score = self.apply(*score)),
+        }
+    }
+
+    /// The calibrated answer of a model with one output. NaN stays NaN.
     pub fn apply(&self, score: f64) -> f64 {
         match self {
-            Calibration::Identity => score,
+            Calibration::Identity | Calibration::Temperature { .. } => score,
             Calibration::Platt { a, b } => logistic(a * logit(score) + b),
             Calibration::Isotonic { scores, values } => interpolate(scores, values, score),
         }
@@ -94,6 +116,14 @@ mod tests {
         close(steps.apply(0.7), 0.4);
         close(steps.apply(1.0), 0.6);
         assert!(steps.apply(f64::NAN).is_nan());
+    }
+
+    #[test]
+    fn a_temperature_keeps_the_order_and_the_sum() {
+        let mut row = [0.7, 0.2, 0.1];
+        Calibration::Temperature { temperature: 2.0 }.apply_row(&mut row);
+        assert!((row.iter().sum::<f64>() - 1.0).abs() < 1e-15 && row[0] < 0.7 && row[0] > row[1] && row[1] > row[2]);
+        assert!(Calibration::Temperature { temperature: 0.0 }.check().is_err());
     }
 
     #[test]

@@ -108,6 +108,14 @@ pub fn logit(p: f64) -> f64 {
     ln(p / (1.0 - p))
 }
 
+/// Replaces `row` by e to the power of each over the sum of all, without overflow.
+pub fn softmax(row: &mut [f64]) {
+    let most = row.iter().copied().fold(f64::NEG_INFINITY, f64::max);
+    row.iter_mut().for_each(|sum| *sum = exp(*sum - most));
+    let whole: f64 = row.iter().sum();
+    row.iter_mut().for_each(|part| *part /= whole);
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

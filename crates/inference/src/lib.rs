@@ -21,7 +21,7 @@ pub use bundle::{Bundle, BundleError, section};
 pub use calibration::{Calibration, CalibrationError};
 pub use linear::{LinearModel, LinearParts};
 pub use manifest::{MANIFEST_FORMAT, Manifest, TimeSpan};
-pub use model::{Link, Model, ModelError, load_model};
+pub use model::{Contributions, Link, Model, ModelError, load_model};
 pub use onnxruntime::{
     EngineError, LibraryInfo, Memory, OnnxOptions, OnnxRuntimeModel, Rows, check_rows, open_library,
 };

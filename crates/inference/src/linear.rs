@@ -1,6 +1,6 @@
 //! A linear model over dense columns and a table of hashed slots.
 
-use crate::model::{Link, Model, ModelError, check_inputs};
+use crate::model::{Contributions, Link, Model, ModelError, check_inputs};
 use vocabulary::inputs::{Inputs, Layout};
 
 const MAGIC: &[u8; 8] = b"HSLINEA1";
@@ -135,6 +135,20 @@ impl Model for LinearModel {
         Ok(())
     }
 
+    fn contributions(&self, inputs: &Inputs) -> Result<Contributions, ModelError> {
+        check_inputs(Self::KIND, &self.layout, inputs)?;
+        let LinearParts { bias, dense, table, .. } = &self.parts;
+        let mut parts = Vec::with_capacity(inputs.rows * (inputs.dense_width + inputs.slot_width));
+        for row in 0..inputs.rows {
+            let value = |value: &f32| if value.is_nan() { 0.0 } else { f64::from(*value) };
+            parts.extend(inputs.dense_row(row).iter().zip(dense).map(|(x, weight)| weight * value(x)));
+            let weight = |slot: &u32| table.get(*slot as usize).copied().map_or(0.0, f64::from);
+            parts.extend(inputs.slot_row(row).iter().map(weight));
+        }
+        let width = inputs.dense_width + inputs.slot_width;
+        Ok(Contributions { rows: inputs.rows, outputs: 1, width, base: vec![*bias; inputs.rows], parts })
+    }
+
     /// Only the table's weights that are not zero are written.
     fn to_bytes(&self) -> Vec<u8> {
         let LinearParts { link, bias, dense, table } = &self.parts;
@@ -161,7 +175,7 @@ mod tests {
 
     fn layout() -> Layout {
         let column = |name: &str| DenseColumn { name: name.to_owned(), categorical: false };
-        Layout { dense: vec![column("a"), column("b")], slots: vec!["c".to_owned()], table_bits: 8 }
+        Layout { dense: vec![column("a"), column("b")], slots: vec!["c".to_owned()], table_bits: 8, ..Layout::default() }
     }
 
     fn model(link: Link) -> LinearModel {

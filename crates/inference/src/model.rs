@@ -1,13 +1,13 @@
 //! The trait that every kind of model implements, and loading one from its bytes.
 
-use crate::elementary::logistic;
+use crate::elementary::{logistic, softmax};
 use crate::linear::LinearModel;
 use crate::trees::TreesModel;
 use serde::{Deserialize, Serialize};
 use vocabulary::inputs::{Inputs, Layout};
 use vocabulary::model::Task;
 
-/// A trained function from inputs to one number a row. It gives the same bits for a row whatever rows are beside it and
+/// A trained function from inputs to one number a row, or to one for each class. It gives the same bits for a row whatever rows are beside it and
 /// however many threads there are.
 pub trait Model: Send + Sync {
     /// The name under which [`load_model`] knows it.
@@ -16,12 +16,35 @@ pub trait Model: Send + Sync {
     /// What its inputs are.
     fn layout(&self) -> &Layout;
 
-    /// Replaces the content of `out` by one raw score a row: before calibration, a probability for a binary target,
-    /// otherwise the quantity.
+    /// Numbers a row: one, or the probability of each class of a multiclass target.
+    fn outputs(&self) -> usize {
+        1
+    }
+
+    /// Replaces the content of `out` by the raw scores of each row, row-major with [`Model::outputs`] a row: before
+    /// calibration, probabilities for a classification, otherwise the quantity.
     fn predict(&self, inputs: &Inputs, out: &mut Vec<f64>) -> Result<(), ModelError>;
+
+    /// Takes each output's sum before the link apart.
+    fn contributions(&self, inputs: &Inputs) -> Result<Contributions, ModelError>;
 
     /// What [`load_model`] reads.
     fn to_bytes(&self) -> Vec<u8>;
+}
+
+/// Why a model gave what it gave: for each row and output a base and one part for each column of the layout (dense
+/// columns, then slots). Base and parts add up to the output's sum before the link: log odds for a probability, the
+/// quantity itself for a regression, the logit of each class for a multiclass target.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Contributions {
+    pub rows: usize,
+    pub outputs: usize,
+    /// Parts of a row and output: the layout's dense columns and slots.
+    pub width: usize,
+    /// Row-major, `rows * outputs`.
+    pub base: Vec<f64>,
+    /// Row-major, `rows * outputs * width`.
+    pub parts: Vec<f64>,
 }
 
 /// From a model's sum to its score.
@@ -30,6 +53,8 @@ pub trait Model: Send + Sync {
 pub enum Link {
     Identity,
     Logistic,
+    /// Over the outputs of a row.
+    Softmax,
 }
 
 impl Link {
@@ -37,13 +62,23 @@ impl Link {
         match task {
             Task::Binary => Link::Logistic,
             Task::Regression => Link::Identity,
+            Task::Multiclass => Link::Softmax,
         }
     }
 
+    /// The score of one sum. A softmax over a single output would be 1: it needs [`Link::apply_row`].
     pub fn apply(self, sum: f64) -> f64 {
         match self {
-            Link::Identity => sum,
+            Link::Identity | Link::Softmax => sum,
             Link::Logistic => logistic(sum),
+        }
+    }
+
+    /// Replaces the sums of one row's outputs by their scores.
+    pub fn apply_row(self, row: &mut [f64]) {
+        match self {
+            Link::Softmax => softmax(row),
+            _ => row.iter_mut().for_each(|sum| *sum = self.apply(*sum)),
         }
     }
 
@@ -51,17 +86,18 @@ impl Link {
         match self {
             Link::Identity => 0,
             Link::Logistic => 1,
+            Link::Softmax => 2,
         }
     }
 
     pub(crate) fn from_code(code: u8) -> Option<Link> {
-        [Link::Identity, Link::Logistic].into_iter().find(|link| link.code() == code)
+        [Link::Identity, Link::Logistic, Link::Softmax].into_iter().find(|link| link.code() == code)
     }
 }
 
 #[derive(Debug, thiserror::Error)]
 pub enum ModelError {
-    #[error("\"{kind}\" is no kind of model that this program knows (linear, trees); use the program that wrote it")]
+    #[error("\"{kind}\" is no kind of model that this program knows (linear, trees, network); use the program that wrote it")]
     Kind { kind: String },
     #[error("the {kind} model's bytes are damaged: {what}; fetch the version again")]
     Damaged { kind: &'static str, what: String },

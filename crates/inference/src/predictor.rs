@@ -35,11 +35,17 @@ impl Predictor {
         Ok(Predictor { model, calibration })
     }
 
-    /// Replaces the content of `out` by one answer a row: a probability, or the quantity.
+    /// Numbers a row: one, or the probability of each class.
+    pub fn outputs(&self) -> usize {
+        self.model.outputs()
+    }
+
+    /// Replaces the content of `out` by the answer of each row: a probability, the quantity, or, row-major, the
+    /// probability of each class.
     pub fn predict(&self, inputs: &Inputs, out: &mut Vec<f64>) -> Result<(), ModelError> {
         self.model.predict(inputs, out)?;
         if self.calibration != Calibration::Identity {
-            out.iter_mut().for_each(|score| *score = self.calibration.apply(*score));
+            out.chunks_exact_mut(self.outputs()).for_each(|row| self.calibration.apply_row(row));
         }
         Ok(())
     }

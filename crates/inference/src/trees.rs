@@ -1,6 +1,6 @@
 //! Gradient-boosted trees: a thin wrapper around hessboost, so that it can be replaced.
 
-use crate::model::{Link, Model, ModelError, check_inputs};
+use crate::model::{Contributions, Link, Model, ModelError, check_inputs};
 use hessboost::model::{BoostedModel, ModelFormat};
 use vocabulary::inputs::{Inputs, Layout};
 
@@ -95,6 +95,11 @@ impl Model for TreesModel {
             out.extend(sums.as_slice().iter().map(|&sum| self.link.apply(f64::from(sum))));
         }
         Ok(())
+    }
+
+    fn contributions(&self, inputs: &Inputs) -> Result<Contributions, ModelError> {
+        check_inputs(Self::KIND, &self.layout, inputs)?;
+        todo!()
     }
 
     fn to_bytes(&self) -> Vec<u8> {

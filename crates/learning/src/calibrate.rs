@@ -1,8 +1,8 @@
 //! Choosing the calibration of a binary model on rows that it has not learned from.
 
-use crate::fit::log_loss;
+use crate::fit::{class_loss, log_loss};
 use inference::Calibration;
-use inference::elementary::{logistic, logit};
+use inference::elementary::{exp, ln, logistic, logit};
 use std::ops::Range;
 
 /// Below this many rows a calibration would fit noise.
@@ -43,6 +43,65 @@ pub fn choose(scores: &[f64], outcome: &[f64]) -> Calibration {
         }
     }
     chosen
+}
+
+/// The temperature for the probabilities of several classes (row-major), chosen by the same rule as [`choose`]; none
+/// where it is not surely better.
+pub fn choose_temperature(scores: &[f64], outcome: &[f64]) -> Calibration {
+    let rows = outcome.len();
+    if rows < ROWS_MIN {
+        return Calibration::Identity;
+    }
+    let width = scores.len() / rows;
+    let of = |range: &Range<usize>| (&scores[range.start * width..range.end * width], &outcome[range.clone()]);
+    let before: Vec<f64> = stretches(rows).map(|held| { let (s, y) = of(&held); class_losses(s, y, 1.0) }).collect();
+    let after: Vec<f64> = stretches(rows)
+        .map(|held| {
+            let others = |all: &[f64], each: usize| [&all[..held.start * each], &all[held.end * each..]].concat();
+            let temperature = temperature(&others(scores, width), &others(outcome, 1));
+            let (s, y) = of(&held);
+            class_losses(s, y, temperature)
+        })
+        .collect();
+    match surely_lower(&after, &before) {
+        true => Calibration::Temperature { temperature: temperature(scores, outcome) },
+        false => Calibration::Identity,
+    }
+}
+
+/// Mean log loss of the classes at a temperature.
+fn class_losses(scores: &[f64], outcome: &[f64], temperature: f64) -> f64 {
+    let width = scores.len() / outcome.len().max(1);
+    let calibration = Calibration::Temperature { temperature };
+    let mut row = vec![0.0; width];
+    let mut sum = 0.0;
+    for (probabilities, class) in scores.chunks_exact(width).zip(outcome) {
+        row.copy_from_slice(probabilities);
+        calibration.apply_row(&mut row);
+        sum += class_loss(&row, *class);
+    }
+    sum / outcome.len().max(1) as f64
+}
+
+/// The temperature of least log loss between 1/8 and 8, by golden section on its logarithm: the loss is convex in 1/T.
+fn temperature(scores: &[f64], outcome: &[f64]) -> f64 {
+    const GOLDEN: f64 = 0.618_033_988_749_894_8;
+    let loss = |power: f64| class_losses(scores, outcome, exp(power));
+    let (mut low, mut high) = (-ln(8.0), ln(8.0));
+    let (mut a, mut b) = (high - GOLDEN * (high - low), low + GOLDEN * (high - low));
+    let (mut at_a, mut at_b) = (loss(a), loss(b));
+    for _ in 0..24 {
+        if at_a <= at_b {
+            (high, b, at_b) = (b, a, at_a);
+            a = high - GOLDEN * (high - low);
+            at_a = loss(a);
+        } else {
+            (low, a, at_a) = (a, b, at_b);
+            b = low + GOLDEN * (high - low);
+            at_b = loss(b);
+        }
+    }
+    exp((low + high) / 2.0)
 }
 
 type Fit = fn(&[f64], &[f64]) -> Option<Calibration>;
@@ -215,6 +274,27 @@ mod tests {
         let truth = |row: usize| if stormy(row) { logistic(logit(scores[row]) + 0.7) } else { scores[row] };
         let outcome: Vec<f64> = (0..scores.len()).map(|row| f64::from(uniform(row as u64, 2) < truth(row))).collect();
         assert_eq!(choose(&scores, &outcome), Calibration::Identity);
+    }
+
+    #[test]
+    fn overconfident_classes_are_cooled() {
+        let rows = 6000u64;
+        let mut scores = Vec::new();
+        let mut outcome = Vec::new();
+        for row in 0..rows {
+            let mut honest = [0.5 + uniform(row, 1), 0.5 + uniform(row, 2), 0.5 + uniform(row, 3)].map(|w| w / 4.0);
+            let whole: f64 = honest.iter().sum();
+            honest.iter_mut().for_each(|p| *p /= whole);
+            let draw = uniform(row, 4);
+            outcome.push(if draw < honest[0] { 0.0 } else { f64::from(draw >= honest[0] + honest[1]) + 1.0 });
+            Calibration::Temperature { temperature: 0.4 }.apply_row(&mut honest);
+            scores.extend(honest);
+        }
+        let Calibration::Temperature { temperature } = choose_temperature(&scores, &outcome) else {
+            panic!("no temperature was chosen");
+        };
+        assert!((temperature - 2.5).abs() < 0.4, "{temperature}");
+        assert_eq!(choose_temperature(&scores[..300], &outcome[..100]), Calibration::Identity);
     }
 
     #[test]

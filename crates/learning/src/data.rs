@@ -1,6 +1,7 @@
 //! What training reads off a canonical batch besides features: its digest, its times, and selections of rows.
 
 use crate::error::LearnError;
+use features::FeatureError;
 use arrow::array::{Array, ArrayRef, AsArray, UInt32Array};
 use arrow::compute::take_record_batch;
 use arrow::datatypes::{DataType, Float64Type, Int64Type, TimeUnit, TimestampMicrosecondType};
@@ -72,6 +73,38 @@ fn hash_column(
     hasher.update(buffer);
     buffer.clear();
     Ok(())
+}
+
+/// The weight of each row, where the model declares a column for it. Null counts as 1.
+pub(crate) fn weights(spec: &ModelSpec, batch: &RecordBatch) -> Result<Option<Vec<f64>>, LearnError> {
+    let Some(name) = &spec.weight else { return Ok(None) };
+    let Some(column) = batch.column_by_name(name) else {
+        return Err(FeatureError::Declaration(format!(
+            "model \"{}\": weight names column \"{name}\", which the data does not hold",
+            spec.name
+        ))
+        .into());
+    };
+    let values: Vec<f64> = match column.data_type() {
+        DataType::Float64 => column.as_primitive::<Float64Type>().iter().map(|value| value.unwrap_or(1.0)).collect(),
+        DataType::Int64 => column.as_primitive::<Int64Type>().iter().map(|value| value.map_or(1.0, |n| n as f64)).collect(),
+        other => {
+            return Err(LearnError::NotCanonical { column: name.clone(), found: other.to_string() });
+        }
+    };
+    let wrong = |row: usize| LearnError::Weight {
+        model: spec.name.clone(),
+        column: name.clone(),
+        value: values[row],
+        row,
+    };
+    if let Some(row) = values.iter().position(|weight| !(weight.is_finite() && *weight >= 0.0)) {
+        return Err(wrong(row));
+    }
+    if values.first().is_some() && values.iter().all(|weight| *weight == 0.0) {
+        return Err(wrong(0));
+    }
+    Ok(Some(values))
 }
 
 /// The time of each row, where the model declares a time column. Rows must be in its order.

@@ -33,6 +33,14 @@ pub enum LearnError {
     NotCanonical { column: String, found: String },
     #[error("the learner left finite numbers; lower {parameter}")]
     Diverged { parameter: &'static str },
+    #[error("the run was asked to stop; its state is kept, go on with --resume")]
+    Stopped,
+    #[error("the run's state cannot be kept or read at {}", path.display())]
+    Checkpoint { path: std::path::PathBuf, source: std::io::Error },
+    #[error("the run's state was kept by another training (other data, declaration or seed); begin a new run")]
+    OtherRun,
+    #[error("model \"{model}\": column \"{column}\" gives the weights, but holds {value} in row {row}; numbers above or at zero are expected, of which some are above it")]
+    Weight { model: String, column: String, value: f64, row: usize },
     #[error(transparent)]
     Features(#[from] FeatureError),
     #[error("rows could not be put together")]

@@ -2,12 +2,14 @@
 //! catalog, reads no clock, and gives the same bytes for the same data, declaration and seed on any number of threads.
 
 mod calibrate;
+mod checkpoint;
 mod data;
 mod error;
 mod fit;
 mod keyed;
 mod linear;
 mod metrics;
+mod network;
 mod paired;
 mod split;
 #[cfg(test)]
@@ -16,10 +18,11 @@ mod train;
 mod trees;
 
 pub use calibrate::choose as choose_calibration;
+pub use checkpoint::{Checkpoints, Folder};
 pub use data::digest as data_digest;
 pub use error::LearnError;
-pub use fit::{Phase, Progress, log_loss};
-pub use metrics::{ECE_BINS, evaluate};
+pub use fit::{Phase, Progress, class_loss, log_loss};
+pub use metrics::{ECE_BINS, brier, evaluate, most_probable};
 pub use paired::{Difference, paired};
 pub use split::{Split, split};
 pub use train::{TrainRequest, Trained, train};

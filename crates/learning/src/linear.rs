@@ -2,7 +2,7 @@
 //! from the Trenches", KDD 2013, algorithm 1), in several passes over the rows.
 
 use crate::error::LearnError;
-use crate::fit::{Sample, Stopping, Watch, loss};
+use crate::fit::{Goal, Sample, Stopping, Watch, loss};
 use crate::keyed::{Purpose, bits};
 use inference::elementary::logistic;
 use inference::{LinearModel, LinearParts, Link, Model};
@@ -15,13 +15,13 @@ const PATIENCE: u32 = 2;
 /// Fits for `epochs`, watching no validation rows.
 pub(crate) fn fit(
     spec: &LinearSpec,
-    task: Task,
+    goal: Goal,
     layout: &Layout,
     sample: &Sample,
     epochs: u32,
     watch: &Watch,
 ) -> Result<Box<dyn Model>, LearnError> {
-    let mut learner = Learner::new(spec, task, layout, sample);
+    let mut learner = Learner::new(spec, goal.task, layout, sample);
     for epoch in 0..epochs {
         learner.epoch(sample, watch.seed, epoch);
         watch.step(u64::from(epoch) + 1, u64::from(epochs), None);
@@ -32,20 +32,20 @@ pub(crate) fn fit(
 /// Fits until the loss on the validation rows stops falling.
 pub(crate) fn fit_stopping(
     spec: &LinearSpec,
-    task: Task,
+    goal: Goal,
     layout: &Layout,
     sample: &Sample,
     validation: &Sample,
     watch: &Watch,
 ) -> Result<Stopping, LearnError> {
-    let mut learner = Learner::new(spec, task, layout, sample);
+    let mut learner = Learner::new(spec, goal.task, layout, sample);
     let mut best = Stopping { rounds: 0, scores: Vec::new() };
     let mut least = f64::INFINITY;
     let mut scores = Vec::new();
     for epoch in 0..spec.epochs.max(1) {
         learner.epoch(sample, watch.seed, epoch);
         learner.model(layout)?.predict(&validation.inputs, &mut scores)?;
-        let now = loss(task, &scores, &validation.target);
+        let now = loss(goal.task, &scores, &validation.target);
         watch.step(u64::from(epoch) + 1, u64::from(spec.epochs), Some(now));
         if now < least {
             least = now;
@@ -156,7 +156,7 @@ impl Learner {
         }
         let predicted = match self.task {
             Task::Binary => logistic(sum),
-            Task::Regression => sum,
+            Task::Regression | Task::Multiclass => sum,
         };
         let gradient = importance * (predicted - outcome);
         (self.bias.z, self.bias.root) = free.step(self.bias.z, self.bias.root, bias, gradient);
@@ -193,7 +193,7 @@ impl Learner {
 impl Scale {
     fn of(task: Task, target: &[f64]) -> Scale {
         match task {
-            Task::Binary => Scale { mean: 0.0, deviation: 1.0 },
+            Task::Binary | Task::Multiclass => Scale { mean: 0.0, deviation: 1.0 },
             Task::Regression => {
                 let count = target.len().max(1) as f64;
                 let mean = target.iter().sum::<f64>() / count;
@@ -215,7 +215,7 @@ mod tests {
     /// y = 100 + 20 x - 10 where the category is odd; x is missing in each ninth row.
     fn sample(rows: usize) -> (Layout, Sample) {
         let column = DenseColumn { name: "x".to_owned(), categorical: false };
-        let layout = Layout { dense: vec![column], slots: vec!["c".to_owned()], table_bits: 8 };
+        let layout = Layout { dense: vec![column], slots: vec!["c".to_owned()], table_bits: 8, ..Layout::default() };
         let x = |row: usize| (row * 37 % 101) as f32 / 50.0 - 1.0;
         let gap = |row: usize| row.is_multiple_of(9);
         let dense = (0..rows).map(|row| if gap(row) { f32::NAN } else { x(row) }).collect();
@@ -228,13 +228,15 @@ mod tests {
 
     fn silent(_: Progress) {}
 
-    const WATCH: Watch = Watch { seed: 3, learner: LearnerKind::Linear, phase: Phase::Fit, progress: &silent };
+    const WATCH: Watch = Watch { seed: 3, learner: LearnerKind::Linear, phase: Phase::Fit, progress: &silent, checkpoints: None };
+
+    const REGRESSION: Goal = Goal { task: Task::Regression, outputs: 1 };
 
     #[test]
     fn a_linear_law_is_found_in_the_targets_own_unit() {
         let (layout, sample) = sample(20_000);
         let spec = LinearSpec { l1: 0.0, epochs: 20, ..LinearSpec::default() };
-        let model = fit(&spec, Task::Regression, &layout, &sample, 20, &WATCH).unwrap();
+        let model = fit(&spec, REGRESSION, &layout, &sample, 20, &WATCH).unwrap();
         let mut scores = Vec::new();
         model.predict(&sample.inputs, &mut scores).unwrap();
         let error = loss(Task::Regression, &scores, &sample.target);
@@ -245,8 +247,8 @@ mod tests {
     fn early_stopping_gives_what_a_fit_of_as_many_epochs_gives() {
         let (layout, sample) = sample(500);
         let spec = LinearSpec::default();
-        let found = fit_stopping(&spec, Task::Regression, &layout, &sample, &sample, &WATCH).unwrap();
-        let again = fit(&spec, Task::Regression, &layout, &sample, found.rounds, &WATCH).unwrap();
+        let found = fit_stopping(&spec, REGRESSION, &layout, &sample, &sample, &WATCH).unwrap();
+        let again = fit(&spec, REGRESSION, &layout, &sample, found.rounds, &WATCH).unwrap();
         let mut scores = Vec::new();
         again.predict(&sample.inputs, &mut scores).unwrap();
         assert_eq!(scores, found.scores);
@@ -256,7 +258,7 @@ mod tests {
     fn rates_that_leave_finite_numbers_are_named() {
         let (layout, sample) = sample(500);
         let spec = LinearSpec { alpha: f64::NAN, ..LinearSpec::default() };
-        let Err(error) = fit(&spec, Task::Regression, &layout, &sample, 1, &WATCH) else { panic!("no error") };
+        let Err(error) = fit(&spec, REGRESSION, &layout, &sample, 1, &WATCH) else { panic!("no error") };
         assert!(error.to_string().contains("learner.linear.alpha"), "{error}");
     }
 }

@@ -10,12 +10,16 @@
 //! | `base_rate`, `mean_prediction` | share of positives (or mean outcome); mean prediction | normal; none |
 //! | `rmse` | root of the mean squared error | normal, delta method |
 //! | `mae` | mean absolute error | normal |
+//! For several classes: `logloss`, `accuracy` (share of rows whose most probable class came true), `brier` (sum over
+//! classes of the squared differences, from 0 to 2), `ece` (of the probability of the most probable class), and `auc`
+//! (mean over the classes that occur of the AUC of each against the rest, without an interval).
+//!
 //! | `r2` | 1 - squared errors / squared deviations from the mean outcome | none |
 //!
 //! A normal interval is mean ± 1.96 standard errors of independent rows, kept inside the metric's range. Rows of one
 //! storm or one user are not independent: with such data intervals are too narrow.
 
-use crate::fit::log_loss;
+use crate::fit::{class_loss, log_loss};
 use std::collections::BTreeMap;
 use vocabulary::model::Task;
 use vocabulary::{Interval, Metrics};
@@ -26,19 +30,23 @@ pub const ECE_BINS: usize = 10;
 /// Quantile of the normal distribution that leaves 2.5 % on each side.
 pub(crate) const NORMAL_975: f64 = 1.959_963_984_540_054;
 
-/// Measures `predicted` against `outcome`, which are as long as each other. For a binary task outcomes are 0 or 1, and
+/// Measures `predicted` against `outcome`: one prediction for each outcome, or, row-major, the probability of each class.
+/// For a binary task outcomes are 0 or 1, and
 /// `threshold` is the least probability that counts as a predicted positive. What is not defined (the AUC of one class,
 /// anything of no rows) is left out.
 pub fn evaluate(task: Task, predicted: &[f64], outcome: &[f64], threshold: f64) -> Metrics {
-    assert_eq!(predicted.len(), outcome.len(), "one prediction for each outcome");
-    let mut table = Table { rows: predicted.len(), values: BTreeMap::new(), intervals: BTreeMap::new() };
+    let outputs = predicted.len() / outcome.len().max(1);
+    assert_eq!(predicted.len(), outputs * outcome.len(), "as many predictions for each outcome");
+    assert!(outputs <= 1 || task == Task::Multiclass, "one prediction for each outcome");
+    let mut table = Table { rows: outcome.len(), values: BTreeMap::new(), intervals: BTreeMap::new() };
     if !predicted.is_empty() {
         match task {
             Task::Binary => binary(&mut table, predicted, outcome, threshold),
             Task::Regression => regression(&mut table, predicted, outcome),
+            Task::Multiclass => multiclass(&mut table, predicted, outputs, outcome),
         }
     }
-    Metrics { rows: predicted.len() as u64, values: table.values, intervals: table.intervals }
+    Metrics { rows: outcome.len() as u64, values: table.values, intervals: table.intervals }
 }
 
 fn binary(table: &mut Table, predicted: &[f64], outcome: &[f64], threshold: f64) {
@@ -54,6 +62,43 @@ fn binary(table: &mut Table, predicted: &[f64], outcome: &[f64], threshold: f64)
     table.mean("base_rate", outcome, 1.0);
     table.put("mean_prediction", mean(predicted), None, 1.0);
     table.put("ece", calibration_error(predicted, outcome), None, 1.0);
+}
+
+fn multiclass(table: &mut Table, predicted: &[f64], outputs: usize, outcome: &[f64]) {
+    let rows = || predicted.chunks_exact(outputs).zip(outcome.iter().copied());
+    let each = |f: &dyn Fn(&[f64], f64) -> f64| -> Vec<f64> { rows().map(|(row, class)| f(row, class)).collect() };
+    table.mean("logloss", &each(&class_loss), f64::INFINITY);
+    table.mean("brier", &each(&brier), 2.0);
+    table.mean("accuracy", &each(&|row, class| f64::from(most_probable(row) == class as usize)), 1.0);
+    let confidence = each(&|row, _| row[most_probable(row)]);
+    let right = each(&|row, class| f64::from(most_probable(row) == class as usize));
+    table.put("ece", calibration_error(&confidence, &right), None, 1.0);
+    let against_rest = |class: usize| {
+        let scores: Vec<f64> = predicted.iter().skip(class).step_by(outputs).copied().collect();
+        let is: Vec<f64> = outcome.iter().map(|other| f64::from(*other as usize == class)).collect();
+        Placements::of(&scores, &is).map(|placements| placements.auc())
+    };
+    let aucs: Vec<f64> = (0..outputs).filter_map(against_rest).collect();
+    if !aucs.is_empty() {
+        table.put("auc", mean(&aucs), None, 1.0);
+    }
+}
+
+/// Squared differences of the class probabilities from what came true, summed over the classes: 0 to 2.
+pub fn brier(probabilities: &[f64], class: f64) -> f64 {
+    let truth = |place: usize| f64::from(place == class as usize);
+    probabilities.iter().enumerate().map(|(place, p)| (p - truth(place)) * (p - truth(place))).sum()
+}
+
+/// The place of the largest probability; the first of equal ones.
+pub fn most_probable(probabilities: &[f64]) -> usize {
+    let mut best = 0;
+    for (place, p) in probabilities.iter().enumerate() {
+        if *p > probabilities[best] {
+            best = place;
+        }
+    }
+    best
 }
 
 fn regression(table: &mut Table, predicted: &[f64], outcome: &[f64]) {
@@ -199,6 +244,20 @@ mod tests {
         close(metrics.get("mae"), 1.0);
         close(metrics.get("r2"), 1.0 - 5.0 / (26.0 / 3.0));
         assert!(metrics.intervals["rmse"].low < metrics.values["rmse"]);
+    }
+
+    /// Worked by hand: rows (.7 .2 .1) of class 0, (.1 .3 .6) of class 1.
+    #[test]
+    fn several_classes_by_hand() {
+        let metrics = evaluate(Task::Multiclass, &[0.7, 0.2, 0.1, 0.1, 0.3, 0.6], &[0.0, 1.0], 0.5);
+        close(metrics.get("logloss"), -(0.7_f64.ln() + 0.3_f64.ln()) / 2.0);
+        close(metrics.get("accuracy"), 0.5);
+        close(metrics.get("brier"), (0.09 + 0.04 + 0.01 + 0.01 + 0.49 + 0.36) / 2.0);
+        // Class 2 never came true; class 0 and class 1 each rank their row first.
+        close(metrics.get("auc"), 1.0);
+        // Confidences .7 (right) and .6 (wrong) fall into the bins (.6, .7] and (.5, .6].
+        close(metrics.get("ece"), (0.3 + 0.6) / 2.0);
+        assert_eq!(metrics.rows, 2);
     }
 
     #[test]

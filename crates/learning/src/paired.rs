@@ -1,7 +1,7 @@
 //! Two versions on the same rows: the difference of each metric, with what the pairing takes out of its uncertainty.
 
-use crate::fit::log_loss;
-use crate::metrics::{NORMAL_975, Placements, mean, standard_error};
+use crate::fit::{class_loss, log_loss};
+use crate::metrics::{NORMAL_975, Placements, brier, mean, most_probable, standard_error};
 use serde::Serialize;
 use std::collections::BTreeMap;
 use vocabulary::Interval;
@@ -16,11 +16,14 @@ pub struct Difference {
     pub interval: Interval,
 }
 
-/// Compares two sets of predictions of the same rows: `auc`, `logloss` and `brier`, or `rmse` and `mae`. AUCs by
+/// Compares two sets of predictions of the same rows: `auc`, `logloss` and `brier`; `rmse` and `mae`; or, for several
+/// classes (row-major probabilities), `logloss`, `brier` and `accuracy`. AUCs by
 /// DeLong's paired test, means by the normal interval of the rows' differences, `rmse` by the delta method. Fewer than
 /// two rows give nothing.
 pub fn paired(task: Task, first: &[f64], second: &[f64], outcome: &[f64]) -> BTreeMap<String, Difference> {
-    assert!(first.len() == outcome.len() && second.len() == outcome.len(), "one prediction each for each outcome");
+    let outputs = first.len() / outcome.len().max(1);
+    let whole = first.len() == outputs * outcome.len() && first.len() == second.len();
+    assert!(whole, "as many predictions of each for each outcome");
     let mut found = BTreeMap::new();
     if outcome.len() < 2 {
         return found;
@@ -35,6 +38,17 @@ pub fn paired(task: Task, first: &[f64], second: &[f64], outcome: &[f64]) -> BTr
             found.insert("brier".to_owned(), means(|p, y| (p - y) * (p - y)));
             if let Some(difference) = of_aucs(first, second, outcome) {
                 found.insert("auc".to_owned(), difference);
+            }
+        }
+        Task::Multiclass => {
+            let rows = |predicted: &[f64], f: fn(&[f64], f64) -> f64| -> Vec<f64> {
+                predicted.chunks_exact(outputs).zip(outcome).map(|(row, class)| f(row, *class)).collect()
+            };
+            let right = |row: &[f64], class: f64| f64::from(most_probable(row) == class as usize);
+            let measures: [(&str, fn(&[f64], f64) -> f64); 3] =
+                [("logloss", class_loss), ("brier", brier), ("accuracy", right)];
+            for (name, f) in measures {
+                found.insert(name.to_owned(), of_means(&rows(first, f), &rows(second, f)));
             }
         }
         Task::Regression => {

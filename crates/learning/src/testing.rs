@@ -5,7 +5,7 @@ use arrow::array::{ArrayRef, Float64Array, Int64Array, StringArray, TimestampMic
 use arrow::record_batch::RecordBatch;
 use inference::elementary::{exp, logistic};
 use std::sync::Arc;
-use vocabulary::contract::{Column, ColumnKind, Contract, NullPolicy, Repair};
+use vocabulary::contract::{Column, ColumnKind, Contract, NullPolicy, Repair, Scalar};
 use vocabulary::model::{DataSpec, ModelSpec, Task};
 
 fn uniform(row: usize, step: u64) -> f64 {
@@ -58,6 +58,11 @@ pub(crate) fn spec(task: Task) -> ModelSpec {
     let (target, other) = match task {
         Task::Binary => ("late", "delay"),
         Task::Regression => ("delay", "late"),
+        Task::Multiclass => ("carrier", "delay"),
+    };
+    let classes = match task {
+        Task::Multiclass => ["AA", "B6", "DL", "EV", "UA"].map(|name| Scalar::Text(name.to_owned())).to_vec(),
+        _ => Vec::new(),
     };
     ModelSpec {
         name: "arrival".to_owned(),
@@ -65,6 +70,8 @@ pub(crate) fn spec(task: Task) -> ModelSpec {
         task,
         target: target.to_owned(),
         positive: None,
+        classes,
+        weight: None,
         time: Some("at".to_owned()),
         key: None,
         outcome_at: None,

@@ -11,15 +11,16 @@
 use crate::calibrate;
 use crate::data;
 use crate::error::LearnError;
-use crate::fit::{Phase, Progress, Sample, Stopping, Watch, loss};
-use crate::metrics::evaluate;
+use crate::checkpoint::Checkpoints;
+use crate::fit::{Goal, Phase, Progress, Sample, Stopping, Watch, loss};
+use crate::metrics::{brier, evaluate};
 use crate::split::{Split, split};
-use crate::{linear, trees};
+use crate::{linear, network, trees};
 use arrow::record_batch::RecordBatch;
 use features::{Pipeline, Recipe, target_values};
 use inference::elementary::exp;
-use inference::{Bundle, Calibration, MANIFEST_FORMAT, Manifest, Model, Predictor, TimeSpan, section};
-use vocabulary::model::{LearnerKind, Task};
+use inference::{Bundle, Calibration, MANIFEST_FORMAT, Manifest, Model, Predictor, TimeSpan, load_model, section};
+use vocabulary::model::{ClassWeights, LearnerKind, Task};
 use vocabulary::profile::{LossReference, REFERENCE_FORMAT, Reference, bounded_loss};
 use vocabulary::{Contract, Digest, Metrics, ModelSpec, Timestamp};
 
@@ -46,6 +47,9 @@ pub struct TrainRequest<'a> {
     /// Version of the program, for lineage.
     pub program: &'a str,
     pub progress: &'a (dyn Fn(Progress) + Sync),
+    /// Where the run keeps its state; one that is given what an earlier run of the same request kept goes on there, and
+    /// ends with the same bytes.
+    pub checkpoints: Option<&'a dyn Checkpoints>,
 }
 
 pub struct Trained {
@@ -57,7 +61,7 @@ pub struct Trained {
     pub manifest: Manifest,
     /// On the test rows; on the validation rows where there is no test part.
     pub metrics: Metrics,
-    /// Linear or trees.
+    /// Which one was kept.
     pub learner: LearnerKind,
     /// Validation loss (log loss or root mean squared error, uncalibrated) of each learner that was tried.
     pub tried: Vec<(LearnerKind, f64)>,
@@ -77,6 +81,8 @@ struct Job<'a> {
     request: &'a TrainRequest<'a>,
     target: Vec<f64>,
     times: Option<Vec<Timestamp>>,
+    /// Each row's own weight, where the declaration names a column.
+    own_weights: Option<Vec<f64>>,
     rows_without_outcome: u64,
     split: Split,
 }
@@ -107,12 +113,33 @@ impl<'a> Job<'a> {
         if spec.learner.half_life.is_some() && times.is_none() {
             return Err(LearnError::HalfLife { model: spec.name.clone() });
         }
+        let own_weights = data::weights(spec, request.rows)?;
         let rows_without_outcome = (target.len() - labelled.len()) as u64;
         let split = split(&labelled, &spec.split, spec.time.is_some(), request.seed);
         for (rows, part) in [(&split.train, "train"), (&split.validation, "validation")] {
             check_variety(spec, &target, rows, part)?;
         }
-        Ok(Job { request, target, times, rows_without_outcome, split })
+        let job = Job { request, target, times, own_weights, rows_without_outcome, split };
+        job.claim()?;
+        Ok(job)
+    }
+
+    /// Makes sure that the kept state, if there is any, is of this very request.
+    fn claim(&self) -> Result<(), LearnError> {
+        let Some(checkpoints) = self.request.checkpoints else { return Ok(()) };
+        let TrainRequest { spec, contract, rows, learner, seed, program, .. } = *self.request;
+        let mut hasher = blake3::Hasher::new();
+        hasher.update(&data::digest(rows)?.0);
+        for (_, bytes) in [Bundle::json_section("spec", spec)?, Bundle::json_section("contract", contract)?] {
+            hasher.update(&bytes);
+        }
+        hasher.update(format!("{} {seed} {program}", learner.name()).as_bytes());
+        let identity = hasher.finalize();
+        match checkpoints.load("run") {
+            Some(known) if known == identity.as_bytes() => Ok(()),
+            Some(_) => Err(LearnError::OtherRun),
+            None => checkpoints.finish("run", identity.as_bytes()),
+        }
     }
 
     fn run(&self) -> Result<Trained, LearnError> {
@@ -121,13 +148,16 @@ impl<'a> Job<'a> {
         let calibration = match self.request.spec.task {
             Task::Binary => calibrate::choose(&found.stopping.scores, &outcome),
             Task::Regression => Calibration::Identity,
+            Task::Multiclass => calibrate::choose_temperature(&found.stopping.scores, &outcome),
         };
+        let spec = self.request.spec;
         let Found { learner, pipeline, stopping, mut notes, .. } = found;
         let rounds = stopping.rounds;
         let refit = |rows: &[u32], phase| self.refit(learner, rows, rounds, phase);
 
         let (tested, predicted, pipeline, model, mut learned) = if self.split.test.is_empty() {
-            let predicted: Vec<f64> = stopping.scores.iter().map(|score| calibration.apply(*score)).collect();
+            let mut predicted = stopping.scores;
+            predicted.chunks_exact_mut(spec.outputs()).for_each(|row| calibration.apply_row(row));
             let rows = merged(&self.split.train, &self.split.validation);
             let (pipeline, model) = refit(&rows, Phase::Refit)?;
             (&self.split.validation, predicted, pipeline, model, rows)
@@ -147,7 +177,6 @@ impl<'a> Job<'a> {
             (&self.split.test, predicted, pipeline, predictor.model, rows)
         };
         self.report(learner, Phase::Evaluate, 0, 1);
-        let spec = self.request.spec;
         let tested_outcome = self.targets(tested);
         let metrics = evaluate(spec.task, &predicted, &tested_outcome, spec.objective.threshold);
         let loss = self.loss_reference(&predicted, &tested_outcome);
@@ -196,12 +225,13 @@ impl<'a> Job<'a> {
         Ok(Trained { digest: Digest::of(&encoded), bundle, encoded, manifest, metrics, learner, tried, notes })
     }
 
-    /// Fits each learner that is asked for with early stopping; the lower validation loss wins, trees where equal.
+    /// Fits each learner that is asked for with early stopping; the lowest validation loss wins, the first where equal.
     fn choose(&self) -> Result<(Found, Vec<(LearnerKind, f64)>), LearnError> {
         let kinds: &[LearnerKind] = match self.request.learner {
-            LearnerKind::Auto => &[LearnerKind::Trees, LearnerKind::Linear],
+            LearnerKind::Auto => &[LearnerKind::Trees, LearnerKind::Linear, LearnerKind::Network],
             LearnerKind::Trees => &[LearnerKind::Trees],
             LearnerKind::Linear => &[LearnerKind::Linear],
+            LearnerKind::Network => &[LearnerKind::Network],
         };
         let mut best = self.try_learner(kinds[0])?;
         let mut tried = vec![(best.learner, best.loss)];
@@ -223,14 +253,23 @@ impl<'a> Job<'a> {
             target: self.targets(&self.split.validation),
             weights: None,
         };
-        let (spec, task, layout) = (&self.request.spec.learner, self.request.spec.task, pipeline.layout());
+        let (spec, goal, layout) = (&self.request.spec.learner, Goal::of(self.request.spec), pipeline.layout());
         let watch = self.watch(learner, Phase::Fit);
         let outcome = validation.target.clone();
-        let stopping = match learner {
-            LearnerKind::Linear => linear::fit_stopping(&spec.linear, task, layout, &sample, &validation, &watch)?,
-            _ => trees::fit_stopping(&spec.trees, task, layout, sample, validation, &watch)?,
+        let fit = || match learner {
+            LearnerKind::Linear => linear::fit_stopping(&spec.linear, goal, layout, &sample, &validation, &watch),
+            LearnerKind::Network => network::fit_stopping(&spec.network, goal, layout, &sample, &validation, &watch),
+            _ => trees::fit_stopping(&spec.trees, goal, layout, sample, validation, &watch),
         };
-        let loss = loss(task, &stopping.scores, &outcome);
+        let stopping = match watch.finished().and_then(|bytes| Stopping::from_bytes(&bytes)) {
+            Some(stopping) => stopping,
+            None => {
+                let stopping = fit()?;
+                watch.finish(&stopping.to_bytes())?;
+                stopping
+            }
+        };
+        let loss = loss(goal.task, &stopping.scores, &outcome);
         Ok(Found { learner, pipeline, stopping, loss, notes })
     }
 
@@ -254,13 +293,20 @@ impl<'a> Job<'a> {
         rounds: u32,
         phase: Phase,
     ) -> Result<Box<dyn Model>, LearnError> {
-        let sample = self.sample(pipeline, rows)?;
-        let (spec, task, layout) = (&self.request.spec.learner, self.request.spec.task, pipeline.layout());
+        let (spec, goal, layout) = (&self.request.spec.learner, Goal::of(self.request.spec), pipeline.layout());
         let watch = self.watch(learner, phase);
-        match learner {
-            LearnerKind::Linear => linear::fit(&spec.linear, task, layout, &sample, rounds, &watch),
-            _ => trees::fit(&spec.trees, task, layout, sample, rounds, &watch),
+        let kept = watch.finished().and_then(|bytes| load_model(learner.name(), &bytes, layout).ok());
+        if let Some(model) = kept {
+            return Ok(model);
         }
+        let sample = self.sample(pipeline, rows)?;
+        let model = match learner {
+            LearnerKind::Linear => linear::fit(&spec.linear, goal, layout, &sample, rounds, &watch)?,
+            LearnerKind::Network => network::fit(&spec.network, goal, layout, &sample, rounds, &watch)?,
+            _ => trees::fit(&spec.trees, goal, layout, sample, rounds, &watch)?,
+        };
+        watch.finish(&model.to_bytes())?;
+        Ok(model)
     }
 
     fn fit_pipeline(&self, learner: LearnerKind, rows: &[u32]) -> Result<(Pipeline, Vec<String>), LearnError> {
@@ -268,6 +314,7 @@ impl<'a> Job<'a> {
         let TrainRequest { spec, contract, rows: batch, seed, .. } = *self.request;
         let recipe = match learner {
             LearnerKind::Linear => Recipe::Linear,
+            LearnerKind::Network => Recipe::Network,
             _ => Recipe::Trees,
         };
         let fitted = Pipeline::fit(spec, contract, recipe, batch, rows, &self.target, seed)?;
@@ -281,17 +328,51 @@ impl<'a> Job<'a> {
         Ok(Sample { inputs, target, weights: self.weights(rows) })
     }
 
-    /// Halved with each half-life before the newest of the rows, then brought to mean 1.
+    /// Each row's own weight, times that of its class, halved with each half-life before the newest of the rows; then
+    /// brought to mean 1. None where all count the same.
     fn weights(&self, rows: &[u32]) -> Option<Vec<f32>> {
-        let (half_life, times) = (self.request.spec.learner.half_life?, self.times.as_ref()?);
-        let newest = times[*rows.last()? as usize];
+        let learner = &self.request.spec.learner;
+        let ages = learner.half_life.and_then(|half_life| Some((half_life, self.times.as_ref()?)));
+        let classes = self.class_weights(rows);
+        if ages.is_none() && classes.is_none() && self.own_weights.is_none() {
+            return None;
+        }
+        let newest = ages.map(|(_, times)| rows.last().map(|row| times[*row as usize]));
         let weight = |row: &u32| {
-            let age = (newest - times[*row as usize]).0 as f64 / half_life.0.max(1) as f64;
-            exp(-std::f64::consts::LN_2 * age.min(1000.0))
+            let row = *row as usize;
+            let mut weight = self.own_weights.as_ref().map_or(1.0, |weights| weights[row]);
+            if let Some(classes) = &classes {
+                weight *= classes[self.target[row] as usize];
+            }
+            if let (Some((half_life, times)), Some(Some(newest))) = (ages, newest) {
+                let age = (newest - times[row]).0 as f64 / half_life.0.max(1) as f64;
+                weight *= exp(-std::f64::consts::LN_2 * age.min(1000.0));
+            }
+            weight
         };
         let raw: Vec<f64> = rows.iter().map(weight).collect();
         let mean = raw.iter().sum::<f64>() / raw.len() as f64;
+        let mean = if mean > 0.0 { mean } else { 1.0 };
         Some(raw.iter().map(|weight| (weight / mean) as f32).collect())
+    }
+
+    /// The weight of each class among these rows.
+    fn class_weights(&self, rows: &[u32]) -> Option<Vec<f64>> {
+        let spec = self.request.spec;
+        let names = spec.class_names();
+        match &spec.learner.class_weights {
+            ClassWeights::None => None,
+            ClassWeights::By(weights) => {
+                Some(names.iter().map(|name| weights.get(name).copied().unwrap_or(1.0)).collect())
+            }
+            ClassWeights::Balanced => {
+                let mut counts = vec![0.0; names.len()];
+                rows.iter().for_each(|row| counts[self.target[*row as usize] as usize] += 1.0);
+                let occurring = counts.iter().filter(|count| **count > 0.0).count() as f64;
+                let weight = |count: &f64| if *count > 0.0 { rows.len() as f64 / (occurring * count) } else { 1.0 };
+                Some(counts.iter().map(weight).collect())
+            }
+        }
     }
 
     fn targets(&self, rows: &[u32]) -> Vec<f64> {
@@ -299,7 +380,8 @@ impl<'a> Job<'a> {
     }
 
     fn watch(&self, learner: LearnerKind, phase: Phase) -> Watch<'a> {
-        Watch { seed: self.request.seed, learner, phase, progress: self.request.progress }
+        let TrainRequest { seed, progress, checkpoints, .. } = *self.request;
+        Watch { seed, learner, phase, progress, checkpoints }
     }
 
     fn report(&self, learner: LearnerKind, phase: Phase, done: u64, total: u64) {
@@ -313,10 +395,15 @@ impl<'a> Job<'a> {
     }
 
     fn loss_reference(&self, predicted: &[f64], outcome: &[f64]) -> LossReference {
-        let binary = self.request.spec.task == Task::Binary;
-        let scale = if binary { 1.0 } else { loss_scale(self.targets(&self.split.train)) };
-        let losses: Vec<f64> =
-            predicted.iter().zip(outcome).map(|(p, y)| bounded_loss(binary, scale, *p, *y)).collect();
+        let task = self.request.spec.task;
+        let scale = if task == Task::Regression { loss_scale(self.targets(&self.split.train)) } else { 1.0 };
+        let losses: Vec<f64> = match task {
+            Task::Multiclass => {
+                let rows = predicted.chunks_exact(self.request.spec.outputs());
+                rows.zip(outcome).map(|(row, class)| brier(row, *class) / 2.0).collect()
+            }
+            _ => predicted.iter().zip(outcome).map(|(p, y)| bounded_loss(task == Task::Binary, scale, *p, *y)).collect(),
+        };
         let count = losses.len() as f64;
         let mean = losses.iter().sum::<f64>() / count;
         let variance = losses.iter().map(|l| (l - mean) * (l - mean)).sum::<f64>() / (count - 1.0).max(1.0);

@@ -1,7 +1,7 @@
 //! Gradient-boosted trees by hessboost: histograms, leaf-wise growth, early stopping.
 
 use crate::error::LearnError;
-use crate::fit::{Sample, Stopping, Watch};
+use crate::fit::{Goal, Sample, Stopping, Watch};
 use hessboost::config::{GrowPolicy, TrainingParams, TreeMethod};
 use hessboost::data::{DMatrix, FeatureType};
 use hessboost::metric::EvalMetric;
@@ -17,32 +17,32 @@ use vocabulary::model::{Task, TreesSpec};
 /// Fits for `rounds`, watching no validation rows.
 pub(crate) fn fit(
     spec: &TreesSpec,
-    task: Task,
+    goal: Goal,
     layout: &Layout,
     sample: Sample,
     rounds: u32,
     watch: &Watch,
 ) -> Result<Box<dyn Model>, LearnError> {
-    let params = params(spec, task, &sample, watch.seed)?;
+    let params = params(spec, goal.task, &sample, watch.seed)?;
     let matrix = matrix(layout, sample)?;
     let trainer = Trainer::new(&params, &matrix, rounds as usize).on_round(|round| {
         watch.step(round.iteration() as u64 + 1, u64::from(rounds), None);
         ControlFlow::Continue(())
     });
     let model = trainer.train()?.model;
-    Ok(Box::new(TreesModel::new(model, Link::of(task), layout.clone())?))
+    Ok(Box::new(TreesModel::new(model, Link::of(goal.task), layout.clone())?))
 }
 
 /// Fits until the loss on the validation rows stops falling.
 pub(crate) fn fit_stopping(
     spec: &TreesSpec,
-    task: Task,
+    goal: Goal,
     layout: &Layout,
     sample: Sample,
     validation: Sample,
     watch: &Watch,
 ) -> Result<Stopping, LearnError> {
-    let params = params(spec, task, &sample, watch.seed)?;
+    let params = params(spec, goal.task, &sample, watch.seed)?;
     let matrix_of = |sample| matrix(layout, sample);
     let (train, valid) = (matrix_of(sample)?, matrix_of(validation)?);
     let total = u64::from(spec.rounds);
@@ -58,7 +58,7 @@ pub(crate) fn fit_stopping(
     let model = trained.model;
     let rounds = model.best_iteration().map_or(model.num_boost_rounds(), |best| best + 1);
     let margins = model.predict_margin(&valid, Iterations::Best)?;
-    let link = Link::of(task);
+    let link = Link::of(goal.task);
     let scores = margins.as_slice().iter().map(|&margin| link.apply(f64::from(margin))).collect();
     Ok(Stopping { rounds: rounds as u32, scores })
 }
@@ -66,7 +66,7 @@ pub(crate) fn fit_stopping(
 fn params(spec: &TreesSpec, task: Task, sample: &Sample, seed: u64) -> Result<TrainingParams, LearnError> {
     let (objective, metric) = match task {
         Task::Binary => (Objective::BinaryLogistic(RegLoss::default()), EvalMetric::LogLoss),
-        Task::Regression => (Objective::SquaredError(RegLoss::default()), EvalMetric::Rmse),
+        Task::Regression | Task::Multiclass => (Objective::SquaredError(RegLoss::default()), EvalMetric::Rmse),
     };
     let params = TrainingParams::builder()
         .objective(objective)
@@ -89,7 +89,7 @@ fn params(spec: &TreesSpec, task: Task, sample: &Sample, seed: u64) -> Result<Tr
 /// a probability that is the variance of the outcome, so that where outcomes are all but certain a leaf needs more rows.
 fn curvature(task: Task, sample: &Sample) -> f64 {
     match task {
-        Task::Regression => 1.0,
+        Task::Regression | Task::Multiclass => 1.0,
         Task::Binary => {
             let rate = sample.target.iter().sum::<f64>() / sample.target.len() as f64;
             rate * (1.0 - rate)

@@ -32,8 +32,11 @@ pub struct Layout {
     pub dense: Vec<DenseColumn>,
     /// One name for each slot column.
     pub slots: Vec<String>,
-    /// Slots are below `1 << table_bits`; 0 where there are none.
+    /// Slots are below `1 << table_bits`; 0 where there are none, or where each slot has its own table.
     pub table_bits: u8,
+    /// Rows of each slot's own table; empty where all share the one of `table_bits`.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub tables: Vec<u32>,
 }
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]

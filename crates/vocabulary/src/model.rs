@@ -17,6 +17,12 @@ pub struct ModelSpec {
     /// The value of a binary target that counts as 1, where the target is not already 0/1 or a bool.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub positive: Option<Scalar>,
+    /// The classes of a multiclass target, in the order in which their probabilities are given.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub classes: Vec<Scalar>,
+    /// The column that says how much a row counts when it is learned from; all count the same without. Never an input.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub weight: Option<String>,
     /// The column that says when the event happened. Without it, the order of the rows in the data stands for time.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub time: Option<String>,
@@ -48,13 +54,19 @@ pub struct ModelSpec {
 pub enum Task {
     Binary,
     Regression,
+    /// One of the classes that the declaration lists.
+    Multiclass,
 }
+
+/// Classes of a multiclass target at most: a judgement; beyond it another kind of model is wanted.
+pub const CLASSES_MAX: usize = 256;
 
 impl Task {
     pub fn name(self) -> &'static str {
         match self {
             Task::Binary => "binary",
             Task::Regression => "regression",
+            Task::Multiclass => "multiclass",
         }
     }
 }
@@ -147,7 +159,8 @@ pub enum LearnerKind {
     Linear,
     #[default]
     Trees,
-    /// Both are trained; the one with the lower validation loss is kept.
+    Network,
+    /// All are trained; the one with the lowest validation loss is kept.
     Auto,
 }
 
@@ -156,6 +169,7 @@ impl LearnerKind {
         match self {
             LearnerKind::Linear => "linear",
             LearnerKind::Trees => "trees",
+            LearnerKind::Network => "network",
             LearnerKind::Auto => "auto",
         }
     }
@@ -167,9 +181,65 @@ pub struct LearnerSpec {
     pub kind: LearnerKind,
     pub trees: TreesSpec,
     pub linear: LinearSpec,
+    pub network: NetworkSpec,
+    /// How much rows of each class count beside each other; for classification.
+    #[serde(skip_serializing_if = "ClassWeights::is_none")]
+    pub class_weights: ClassWeights,
     /// Rows this old weigh half of the newest; needs a time column.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub half_life: Option<Span>,
+}
+
+/// In `models/NAME.toml`: `class_weights = "balanced"`, or `[learner.class_weights]` with a weight by class.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(from = "ClassWeightsForm", into = "ClassWeightsForm")]
+pub enum ClassWeights {
+    #[default]
+    None,
+    /// Each class counts as much as any other: rows / (classes * rows of the class).
+    Balanced,
+    /// By the class's name; a binary target's are "0" and "1". Classes that are not named weigh 1.
+    By(BTreeMap<String, f64>),
+}
+
+impl ClassWeights {
+    pub fn is_none(&self) -> bool {
+        *self == ClassWeights::None
+    }
+}
+
+#[derive(Serialize, Deserialize)]
+#[serde(untagged)]
+enum ClassWeightsForm {
+    Word(ClassWeightsWord),
+    By(BTreeMap<String, f64>),
+}
+
+#[derive(Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+enum ClassWeightsWord {
+    None,
+    Balanced,
+}
+
+impl From<ClassWeightsForm> for ClassWeights {
+    fn from(form: ClassWeightsForm) -> Self {
+        match form {
+            ClassWeightsForm::Word(ClassWeightsWord::None) => ClassWeights::None,
+            ClassWeightsForm::Word(ClassWeightsWord::Balanced) => ClassWeights::Balanced,
+            ClassWeightsForm::By(weights) => ClassWeights::By(weights),
+        }
+    }
+}
+
+impl From<ClassWeights> for ClassWeightsForm {
+    fn from(weights: ClassWeights) -> Self {
+        match weights {
+            ClassWeights::None => ClassWeightsForm::Word(ClassWeightsWord::None),
+            ClassWeights::Balanced => ClassWeightsForm::Word(ClassWeightsWord::Balanced),
+            ClassWeights::By(weights) => ClassWeightsForm::By(weights),
+        }
+    }
 }
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -223,6 +293,35 @@ pub struct LinearSpec {
 impl Default for LinearSpec {
     fn default() -> Self {
         LinearSpec { alpha: 0.05, beta: 1.0, l1: 0.5, l2: 1.0, epochs: 8, table_bits: 18 }
+    }
+}
+
+/// Embeddings of categories and a tower of dense layers, by Adam; the rows of embeddings by row-wise AdaGrad.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct NetworkSpec {
+    /// Units of each dense layer.
+    pub hidden: Vec<u32>,
+    /// Passes over the rows at most; early stopping may keep fewer.
+    pub epochs: u32,
+    /// Epochs without improvement on the validation rows after which learning stops; 0 means never.
+    pub patience: u32,
+    pub batch_rows: u32,
+    pub learning_rate: f64,
+    /// Of the embeddings' rows.
+    pub embedding_rate: f64,
+}
+
+impl Default for NetworkSpec {
+    fn default() -> Self {
+        NetworkSpec {
+            hidden: vec![128, 64],
+            epochs: 12,
+            patience: 2,
+            batch_rows: 256,
+            learning_rate: 0.001,
+            embedding_rate: 0.05,
+        }
     }
 }
 
@@ -372,10 +471,25 @@ pub struct ModelSpecError {
 impl ModelSpec {
     /// The columns that never are inputs: target, time, key and the time of the outcome.
     pub fn reserved_columns(&self) -> impl Iterator<Item = &str> {
-        [Some(&self.target), self.time.as_ref(), self.key.as_ref(), self.outcome_at.as_ref()]
+        [Some(&self.target), self.time.as_ref(), self.key.as_ref(), self.outcome_at.as_ref(), self.weight.as_ref()]
             .into_iter()
             .flatten()
             .map(String::as_str)
+    }
+
+    /// The names of the classes in the order of their probabilities: "0" and "1" for a binary target, none for a
+    /// regression.
+    pub fn class_names(&self) -> Vec<String> {
+        match self.task {
+            Task::Regression => Vec::new(),
+            Task::Binary => vec!["0".to_owned(), "1".to_owned()],
+            Task::Multiclass => self.classes.iter().map(Scalar::text).collect(),
+        }
+    }
+
+    /// Numbers that a model of this declaration gives a row: one, or the probability of each class.
+    pub fn outputs(&self) -> usize {
+        if self.task == Task::Multiclass { self.classes.len() } else { 1 }
     }
 
     /// Checks the declaration against itself and its contract; every problem found is returned.
@@ -392,7 +506,9 @@ impl ModelSpec {
             }
         };
         column("target", &self.target);
-        for (role, name) in [("time", &self.time), ("key", &self.key), ("outcome_at", &self.outcome_at)] {
+        for (role, name) in
+            [("time", &self.time), ("key", &self.key), ("outcome_at", &self.outcome_at), ("weight", &self.weight)]
+        {
             if let Some(name) = name {
                 column(role, name);
             }
@@ -409,6 +525,35 @@ impl ModelSpec {
         for difference in &self.features.difference {
             column("features.difference", &difference.later);
             column("features.difference", &difference.earlier);
+        }
+        match (self.task, self.classes.len()) {
+            (Task::Multiclass, 2..=CLASSES_MAX) => {
+                let mut names = self.class_names();
+                names.sort_unstable();
+                if let Some(twice) = names.windows(2).find(|pair| pair[0] == pair[1]) {
+                    say(format!("classes names \"{}\" twice", twice[0]));
+                }
+            }
+            (Task::Multiclass, count) => say(format!(
+                "task = \"multiclass\" needs classes = [...], 2 to {CLASSES_MAX} of them; there are {count}"
+            )),
+            (_, 0) => {}
+            (task, _) => say(format!("classes is for task = \"multiclass\", not \"{}\"", task.name())),
+        }
+        if let ClassWeights::By(weights) = &self.learner.class_weights {
+            let known = self.class_names();
+            for (class, weight) in weights {
+                if !known.contains(class) {
+                    let hint = crate::suggest::hint(class, known.iter().map(String::as_str));
+                    say(format!("learner.class_weights names \"{class}\", which is no class{hint}"));
+                }
+                if !(weight.is_finite() && *weight > 0.0) {
+                    say(format!("learner.class_weights: {weight} of \"{class}\" is not above zero"));
+                }
+            }
+        }
+        if !self.learner.class_weights.is_none() && self.task == Task::Regression {
+            say("learner.class_weights is for classification".to_owned());
         }
         if self.data.file.is_some() == self.data.sql.is_some() {
             say("data needs either file or sql".to_owned());
@@ -428,6 +573,9 @@ impl ModelSpec {
             ("learner.trees.learning_rate", self.learner.trees.learning_rate, 1e-4, 1.0),
             ("learner.trees.column_share", self.learner.trees.column_share, 0.01, 1.0),
             ("learner.trees.row_share", self.learner.trees.row_share, 0.01, 1.0),
+            ("learner.network.batch_rows", f64::from(self.learner.network.batch_rows), 1.0, 65_536.0),
+            ("learner.network.learning_rate", self.learner.network.learning_rate, 1e-6, 1.0),
+            ("learner.network.embedding_rate", self.learner.network.embedding_rate, 1e-6, 10.0),
             ("learner.linear.table_bits", f64::from(self.learner.linear.table_bits), 8.0, 28.0),
         ] {
             if !(low..=high).contains(&value) {

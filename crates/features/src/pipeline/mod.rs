@@ -36,6 +36,8 @@ pub enum Recipe {
     Trees,
     /// Standardised dense columns and hashed slots.
     Linear,
+    /// Standardised dense columns and the categories that embeddings are looked up by.
+    Network,
 }
 
 /// A fitted pipeline and what was noticed on the way.

@@ -91,7 +91,7 @@ impl Planner<'_> {
                 (ColumnKind::Int | ColumnKind::Float, _) | (ColumnKind::Bool, Recipe::Trees) => {
                     Planned::Number(NumberSource::Column(name.to_owned()))
                 }
-                (ColumnKind::Bool | ColumnKind::String, Recipe::Linear) => Planned::Slot(vec![name.to_owned()]),
+                (ColumnKind::Bool | ColumnKind::String, Recipe::Linear | Recipe::Network) => Planned::Slot(vec![name.to_owned()]),
                 (ColumnKind::String, Recipe::Trees) => {
                     let named = means.iter().any(|columns| *columns == [name]);
                     let means = (!features.target_mean.is_empty()).then_some(named);
@@ -163,7 +163,7 @@ impl Planner<'_> {
             }
         }
         match recipe {
-            Recipe::Linear => self.plan.steps.extend(crosses.into_iter().map(Planned::Slot)),
+            Recipe::Linear | Recipe::Network => self.plan.steps.extend(crosses.into_iter().map(Planned::Slot)),
             Recipe::Trees => {
                 // A single string column among the means was planned with the columns, if it is used at all.
                 let planned = |columns: &[String]| {

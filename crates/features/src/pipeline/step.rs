@@ -174,7 +174,7 @@ pub(super) fn layout(recipe: Recipe, steps: &[Step], table_bits: u8) -> Layout {
                     let name = format!("{column}:{}", part_name(*part));
                     match recipe {
                         Recipe::Trees => layout.dense.push(dense(name, false)),
-                        Recipe::Linear => layout.slots.push(name),
+                        Recipe::Linear | Recipe::Network => layout.slots.push(name),
                     }
                 }
             }
@@ -250,7 +250,7 @@ impl Program {
                         let dense = self.dense(parts.len());
                         Op::DenseParts { column: column_place, zone, parts: parts.clone(), dense }
                     }
-                    Recipe::Linear => {
+                    Recipe::Linear | Recipe::Network => {
                         let prefixed = |part: &TimePart| (*part, prefix(Purpose::Part, &[column, part_name(*part)]));
                         let slot = self.slots(parts.len());
                         Op::SlotParts { column: column_place, zone, parts: parts.iter().map(prefixed).collect(), slot }

@@ -35,6 +35,7 @@ impl Attempt {
             earlier: &[],
             program: "0.0.0",
             progress,
+            checkpoints: None,
         })
     }
 
