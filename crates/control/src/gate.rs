@@ -4,7 +4,7 @@
 use serde::Serialize;
 use std::collections::BTreeMap;
 use vocabulary::model::ReleaseSpec;
-use vocabulary::{Span, Task, Timestamp};
+use vocabulary::{Answer, Span, Task, Timestamp};
 
 use crate::sequential::{mixture_radius, mixture_rho};
 
@@ -77,7 +77,7 @@ impl Trial {
     }
 
     /// One row with its outcome, and what both versions said about it.
-    pub fn observe(&mut self, at: Timestamp, outcome: f64, incumbent: f64, newcomer: f64) {
+    pub fn observe(&mut self, at: Timestamp, outcome: f64, incumbent: &Answer, newcomer: &Answer) {
         let (old, new) = (self.loss(incumbent, outcome), self.loss(newcomer, outcome));
         self.rows += 1;
         self.incumbent_loss += old;
@@ -88,8 +88,10 @@ impl Trial {
         block.gain += old - new;
     }
 
-    fn loss(&self, predicted: f64, outcome: f64) -> f64 {
+    fn loss(&self, said: &Answer, outcome: f64) -> f64 {
+        let predicted = said.value();
         match self.task {
+            Task::Multiclass => -said.values()[outcome as usize].max(PROBABILITY_MIN).ln(),
             Task::Binary => {
                 let p = predicted.clamp(PROBABILITY_MIN, 1.0 - PROBABILITY_MIN);
                 -(outcome * p.ln() + (1.0 - outcome) * (1.0 - p).ln())
@@ -205,12 +207,12 @@ mod tests {
         let spec = ReleaseSpec { min_rows: 10, ..ReleaseSpec::default() };
         let mut trial = Trial::new(&spec, Task::Binary, 1.0, Timestamp(0));
         for row in 0..100i64 {
-            trial.observe(Timestamp(row * Span::hours(1).0), 1.0, 0.5, 0.9);
+            trial.observe(Timestamp(row * Span::hours(1).0), 1.0, &Answer::One(0.5), &Answer::One(0.9));
         }
         assert_eq!(trial.evidence(Timestamp(0) + Span::days(3)).verdict, Verdict::NotEnough);
         let mut same = Trial::new(&spec, Task::Regression, 2.0, Timestamp(0));
         for row in 0..1000i64 {
-            same.observe(Timestamp(row * Span::hours(1).0), 1.0, 0.5, 0.5);
+            same.observe(Timestamp(row * Span::hours(1).0), 1.0, &Answer::One(0.5), &Answer::One(0.5));
         }
         let evidence = same.evidence(Timestamp(0) + Span::days(40));
         assert_eq!((evidence.verdict, evidence.mean_gain), (Verdict::Undecided, Some(0.0)));

@@ -5,7 +5,7 @@ use crate::loss::{CalibrationMonitor, CalibrationSummary, LossMonitor, LossSumma
 use serde::Serialize;
 use std::collections::BTreeMap;
 use vocabulary::profile::{Reference, bounded_loss};
-use vocabulary::{Finding, FindingKind, ModelSpec, Task, Timestamp};
+use vocabulary::{Answer, Finding, FindingKind, ModelSpec, Task, Timestamp};
 
 /// Of the chance of a false alarm, half is for the inputs and a quarter each for loss and calibration.
 const INPUTS_PART: f64 = 0.5;
@@ -58,12 +58,17 @@ impl MonitorSet {
     }
 
     /// One outcome, in order of when it became known.
-    pub fn observe_outcome(&mut self, known_at: Timestamp, predicted: f64, outcome: f64) {
-        let binary = self.task == Task::Binary;
-        let gap = if binary { outcome - predicted } else { (outcome - predicted) / self.scale };
+    pub fn observe_outcome(&mut self, known_at: Timestamp, said: &Answer, outcome: f64) {
+        let predicted = said.value();
+        let gap = match self.task {
+            Task::Binary => outcome - predicted,
+            Task::Regression => (outcome - predicted) / self.scale,
+            // Whether the most probable class came true, less how probable it was said to be.
+            Task::Multiclass => f64::from(outcome == predicted) - said.values()[predicted as usize],
+        };
         self.calibration.observe(known_at, gap);
         if let Some(loss) = &mut self.loss {
-            loss.observe(known_at, bounded_loss(binary, self.scale, predicted, outcome));
+            loss.observe(known_at, bounded_loss(self.task, self.scale, said.values(), outcome));
         }
     }
 

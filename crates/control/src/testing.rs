@@ -50,6 +50,8 @@ pub fn spec() -> ModelSpec {
         task: Task::Binary,
         target: "y".into(),
         positive: None,
+        classes: Vec::new(),
+        weight: None,
         time: None,
         key: None,
         outcome_at: None,

@@ -3,11 +3,11 @@
 use anyhow::{Context, Result};
 use arrow::array::RecordBatch;
 use features::{Enforcer, Pipeline, RowReader};
-use inference::{Bundle, Manifest, Predictor, section};
+use inference::{Bundle, Calibration, Contributions, Manifest, Predictor, section};
 use std::sync::Arc;
 use storage::catalog::Version;
 use vocabulary::profile::Reference;
-use vocabulary::{Contract, Digest, ModelSpec};
+use vocabulary::{Answer, Contract, Digest, ModelSpec};
 
 use crate::project::Project;
 
@@ -82,7 +82,12 @@ impl Artifact {
         Ok(Arc::new(opened))
     }
 
-    /// One answer a row: a probability, or the quantity.
+    /// One answer a row.
+    pub fn answers(&self, batch: &RecordBatch) -> Result<Vec<Answer>> {
+        Ok(Answer::of_rows(&self.answer(batch)?, self.spec.outputs()))
+    }
+
+    /// The answer of each row: a probability, the quantity, or, row-major, the probability of each class.
     pub fn answer(&self, batch: &RecordBatch) -> Result<Vec<f64>> {
         let mut out = Vec::with_capacity(batch.num_rows());
         self.predictor.predict(&self.pipeline.transform(batch)?, &mut out)?;
@@ -97,6 +102,15 @@ impl Artifact {
         let count = (self.earlier.len() + 1) as f64;
         out.iter_mut().for_each(|sum| *sum /= count);
         Ok(out)
+    }
+}
+
+impl Artifact {
+    /// This training's own sums, taken apart, and what calibrates them; earlier trainings that are averaged in are not in
+    /// it.
+    pub fn contributions(&self, batch: &RecordBatch) -> Result<(Contributions, &Calibration)> {
+        let inputs = self.pipeline.transform(batch)?;
+        Ok((self.predictor.model.contributions(&inputs)?, &self.predictor.calibration))
     }
 }
 

@@ -27,12 +27,14 @@ pub struct Global {
 pub enum Task {
     Binary,
     Regression,
+    Multiclass,
 }
 
 #[derive(Clone, Copy, Debug, ValueEnum, PartialEq, Eq)]
 pub enum Learner {
     Linear,
     Trees,
+    Network,
     Auto,
 }
 
@@ -213,6 +215,9 @@ pub struct Train {
     /// Learn from what was known before this instant
     #[arg(long, value_name = "TIME")]
     pub to: Option<String>,
+    /// Go on with a run that was cut off; it ends with the same bytes as one that never was
+    #[arg(long, value_name = "RUN", conflicts_with_all = ["model", "learner", "from", "to", "seed"])]
+    pub resume: Option<String>,
 }
 
 #[derive(Args, Debug)]

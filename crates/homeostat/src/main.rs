@@ -5,12 +5,14 @@ mod cli;
 mod client;
 mod clock;
 mod command;
+mod explain;
 mod imported;
 mod output;
 mod project;
 #[cfg(test)]
 mod quiet;
 mod routing;
+mod runs;
 mod serve;
 mod training;
 

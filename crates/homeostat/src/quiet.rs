@@ -3,6 +3,7 @@
 
 use crate::artifact::Artifact;
 use crate::project::Project;
+use crate::runs::Run;
 use crate::training::{self, Order};
 use arrow::array::AsArray;
 use arrow::datatypes::TimestampMicrosecondType;
@@ -52,12 +53,13 @@ async fn january_to_march_against_themselves_raise_no_alarm() {
         average_with: Vec::new(),
     };
     let quiet = |_: learning::Progress| {};
-    let made = training::make(&project, &order, Timestamp(0), None, "test", &quiet).await.unwrap();
+    let made =
+        training::make(&project, &order, Timestamp(0), &Run::at(&project, "quiet"), "test", &quiet).await.unwrap();
     let artifact = Artifact::load(&project, &made.version).unwrap();
     let rows = training::training_set(&project, spec, &order).await.unwrap().rows;
     let times = rows.column_by_name("event_time").unwrap().as_primitive::<TimestampMicrosecondType>();
     let target = features::target_values(spec, &rows).unwrap();
-    let answers = artifact.answer(&rows).unwrap();
+    let answers = artifact.answers(&rows).unwrap();
     let reference = &artifact.reference.features;
     let bins: Vec<Vec<u16>> = (0..rows.num_rows()).map(|row| features::profile::bins(reference, &rows, row)).collect();
     let mut strata = vec![Vec::new(); 168];
@@ -79,7 +81,7 @@ async fn january_to_march_against_themselves_raise_no_alarm() {
         for row in 0..rows.num_rows() {
             let at = Timestamp(times.value(row));
             monitors.observe_inputs(at, &bins[instead[row]]);
-            monitors.observe_outcome(at + Span::hours(5), answers[instead[row]], target[instead[row]]);
+            monitors.observe_outcome(at + Span::hours(5), &answers[instead[row]], target[instead[row]]);
             if at - look >= Span::hours(1) {
                 look = at;
                 let found = monitors.findings(at);

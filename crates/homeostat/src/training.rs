@@ -3,6 +3,7 @@
 
 use crate::clock;
 use crate::project::Project;
+use crate::runs::Run;
 use anyhow::{Context, Result, bail};
 use arrow::array::{Array, AsArray, BooleanArray, Float64Array, RecordBatch, TimestampMicrosecondArray};
 use arrow::compute::{concat_batches, filter_record_batch, lexsort_to_indices, take_record_batch};
@@ -61,7 +62,7 @@ pub async fn make(
     project: &Project,
     order: &Order,
     at: Timestamp,
-    run: Option<String>,
+    run: &Run,
     actor: &str,
     progress: &(dyn Fn(Progress) + Sync),
 ) -> Result<Made> {
@@ -71,6 +72,7 @@ pub async fn make(
     let contract = project.contract_of(spec);
     let set = training_set(project, spec, order).await?;
     let earlier = earlier(project, spec, contract, &order.average_with)?;
+    let checkpoints = run.checkpoints()?;
     let request = TrainRequest {
         spec,
         contract,
@@ -80,8 +82,10 @@ pub async fn make(
         threads: threads(order.threads),
         parent: order.parent,
         earlier: &earlier,
+        teacher: None,
         program: env!("CARGO_PKG_VERSION"),
         progress,
+        checkpoints: Some(&checkpoints),
     };
     let trained = learning::train(&request)?;
     let seconds = started.elapsed().as_secs_f64();
@@ -123,7 +127,7 @@ pub async fn make(
             "rounds": trained.manifest.rounds,
             "violations": set.violations,
         }),
-        run,
+        run: Some(run.id.clone()),
     };
     let version = catalog.register(&wanted).await?;
     catalog
@@ -134,7 +138,7 @@ pub async fn make(
             action: "register".into(),
             model: spec.name.clone(),
             subject: version.name(),
-            because: version.run.clone().unwrap_or_else(|| "asked for".into()),
+            because: if actor == "operator" { "asked for".into() } else { run.id.clone() },
             detail: format!("{} from {} rows, digest {}", version.learner, version.rows, version.digest),
         })
         .await?;

@@ -175,7 +175,12 @@ mod tests {
 
     fn layout() -> Layout {
         let column = |name: &str| DenseColumn { name: name.to_owned(), categorical: false };
-        Layout { dense: vec![column("a"), column("b")], slots: vec!["c".to_owned()], table_bits: 8, ..Layout::default() }
+        Layout {
+            dense: vec![column("a"), column("b")],
+            slots: vec!["c".to_owned()],
+            table_bits: 8,
+            ..Layout::default()
+        }
     }
 
     fn model(link: Link) -> LinearModel {

@@ -54,7 +54,12 @@ pub fn choose_temperature(scores: &[f64], outcome: &[f64]) -> Calibration {
     }
     let width = scores.len() / rows;
     let of = |range: &Range<usize>| (&scores[range.start * width..range.end * width], &outcome[range.clone()]);
-    let before: Vec<f64> = stretches(rows).map(|held| { let (s, y) = of(&held); class_losses(s, y, 1.0) }).collect();
+    let before: Vec<f64> = stretches(rows)
+        .map(|held| {
+            let (s, y) = of(&held);
+            class_losses(s, y, 1.0)
+        })
+        .collect();
     let after: Vec<f64> = stretches(rows)
         .map(|held| {
             let others = |all: &[f64], each: usize| [&all[..held.start * each], &all[held.end * each..]].concat();

@@ -12,6 +12,7 @@ mod metrics;
 mod network;
 mod paired;
 mod split;
+mod taught;
 #[cfg(test)]
 mod testing;
 mod train;
@@ -22,7 +23,7 @@ pub use checkpoint::{Checkpoints, Folder};
 pub use data::digest as data_digest;
 pub use error::LearnError;
 pub use fit::{Phase, Progress, class_loss, log_loss};
-pub use metrics::{ECE_BINS, brier, evaluate, most_probable};
+pub use metrics::{ECE_BINS, evaluate};
 pub use paired::{Difference, paired};
 pub use split::{Split, split};
-pub use train::{TrainRequest, Trained, train};
+pub use train::{Teacher, TrainRequest, Trained, train};

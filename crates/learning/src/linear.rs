@@ -228,7 +228,8 @@ mod tests {
 
     fn silent(_: Progress) {}
 
-    const WATCH: Watch = Watch { seed: 3, learner: LearnerKind::Linear, phase: Phase::Fit, progress: &silent, checkpoints: None };
+    const WATCH: Watch =
+        Watch { seed: 3, learner: LearnerKind::Linear, phase: Phase::Fit, progress: &silent, checkpoints: None };
 
     const REGRESSION: Goal = Goal { task: Task::Regression, outputs: 1 };
 

@@ -21,6 +21,7 @@
 
 use crate::fit::{class_loss, log_loss};
 use std::collections::BTreeMap;
+use vocabulary::answer::{brier, most_probable};
 use vocabulary::model::Task;
 use vocabulary::{Interval, Metrics};
 
@@ -82,23 +83,6 @@ fn multiclass(table: &mut Table, predicted: &[f64], outputs: usize, outcome: &[f
     if !aucs.is_empty() {
         table.put("auc", mean(&aucs), None, 1.0);
     }
-}
-
-/// Squared differences of the class probabilities from what came true, summed over the classes: 0 to 2.
-pub fn brier(probabilities: &[f64], class: f64) -> f64 {
-    let truth = |place: usize| f64::from(place == class as usize);
-    probabilities.iter().enumerate().map(|(place, p)| (p - truth(place)) * (p - truth(place))).sum()
-}
-
-/// The place of the largest probability; the first of equal ones.
-pub fn most_probable(probabilities: &[f64]) -> usize {
-    let mut best = 0;
-    for (place, p) in probabilities.iter().enumerate() {
-        if *p > probabilities[best] {
-            best = place;
-        }
-    }
-    best
 }
 
 fn regression(table: &mut Table, predicted: &[f64], outcome: &[f64]) {

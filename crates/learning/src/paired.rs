@@ -1,10 +1,11 @@
 //! Two versions on the same rows: the difference of each metric, with what the pairing takes out of its uncertainty.
 
 use crate::fit::{class_loss, log_loss};
-use crate::metrics::{NORMAL_975, Placements, brier, mean, most_probable, standard_error};
+use crate::metrics::{NORMAL_975, Placements, mean, standard_error};
 use serde::Serialize;
 use std::collections::BTreeMap;
 use vocabulary::Interval;
+use vocabulary::answer::{brier, most_probable};
 use vocabulary::model::Task;
 
 /// `first`'s metric less `second`'s, with a 95 % interval.

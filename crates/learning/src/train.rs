@@ -9,13 +9,13 @@
 //!    metrics stay those of step 3: no row judges a model that learned from it.
 
 use crate::calibrate;
+use crate::checkpoint::Checkpoints;
 use crate::data;
 use crate::error::LearnError;
-use crate::checkpoint::Checkpoints;
 use crate::fit::{Goal, Phase, Progress, Sample, Stopping, Watch, loss};
-use crate::metrics::{brier, evaluate};
+use crate::metrics::evaluate;
 use crate::split::{Split, split};
-use crate::{linear, network, trees};
+use crate::{linear, network, taught, trees};
 use arrow::record_batch::RecordBatch;
 use features::{Pipeline, Recipe, target_values};
 use inference::elementary::exp;
@@ -44,12 +44,24 @@ pub struct TrainRequest<'a> {
     pub parent: Option<Digest>,
     /// Earlier trainings whose answers are averaged with this one's.
     pub earlier: &'a [Bundle],
+    /// A version that teaches: what is learned is what it says, beside what came true.
+    pub teacher: Option<Teacher<'a>>,
     /// Version of the program, for lineage.
     pub program: &'a str,
     pub progress: &'a (dyn Fn(Progress) + Sync),
     /// Where the run keeps its state; one that is given what an earlier run of the same request kept goes on there, and
     /// ends with the same bytes.
     pub checkpoints: Option<&'a dyn Checkpoints>,
+}
+
+/// A teacher's word on each row (distillation: Hinton, Vinyals & Dean, "Distilling the Knowledge in a Neural Network",
+/// 2015, at temperature 1). Rows without an outcome are learned from too, where they are not newer than the train part.
+#[derive(Clone, Copy)]
+pub struct Teacher<'a> {
+    /// Its answers to the request's rows, row-major: calibrated probabilities, or quantities.
+    pub answers: &'a [f64],
+    /// Share of its word in what is learned; the rest is what came true. From 0 to 1.
+    pub share: f64,
 }
 
 pub struct Trained {
@@ -115,7 +127,10 @@ impl<'a> Job<'a> {
         }
         let own_weights = data::weights(spec, request.rows)?;
         let rows_without_outcome = (target.len() - labelled.len()) as u64;
-        let split = split(&labelled, &spec.split, spec.time.is_some(), request.seed);
+        let mut split = split(&labelled, &spec.split, spec.time.is_some(), request.seed);
+        if request.teacher.is_some() {
+            split.train = taught::with_unlabelled(&split, &target);
+        }
         for (rows, part) in [(&split.train, "train"), (&split.validation, "validation")] {
             check_variety(spec, &target, rows, part)?;
         }
@@ -127,13 +142,19 @@ impl<'a> Job<'a> {
     /// Makes sure that the kept state, if there is any, is of this very request.
     fn claim(&self) -> Result<(), LearnError> {
         let Some(checkpoints) = self.request.checkpoints else { return Ok(()) };
-        let TrainRequest { spec, contract, rows, learner, seed, program, .. } = *self.request;
+        let TrainRequest { spec, contract, rows, learner, seed, program, teacher, .. } = *self.request;
         let mut hasher = blake3::Hasher::new();
         hasher.update(&data::digest(rows)?.0);
         for (_, bytes) in [Bundle::json_section("spec", spec)?, Bundle::json_section("contract", contract)?] {
             hasher.update(&bytes);
         }
         hasher.update(format!("{} {seed} {program}", learner.name()).as_bytes());
+        if let Some(Teacher { answers, share }) = teacher {
+            hasher.update(&share.to_le_bytes());
+            answers.iter().for_each(|answer| {
+                hasher.update(&answer.to_le_bytes());
+            });
+        }
         let identity = hasher.finalize();
         match checkpoints.load("run") {
             Some(known) if known == identity.as_bytes() => Ok(()),
@@ -325,7 +346,11 @@ impl<'a> Job<'a> {
         let batch = data::select(self.request.rows, rows)?;
         let target = self.targets(rows);
         let inputs = pipeline.transform_training(&batch, &target, self.request.seed)?;
-        Ok(Sample { inputs, target, weights: self.weights(rows) })
+        let sample = Sample { inputs, target, weights: self.weights(rows) };
+        Ok(match self.request.teacher {
+            Some(teacher) => taught::sample(self.request.spec, sample, rows, teacher),
+            None => sample,
+        })
     }
 
     /// Each row's own weight, times that of its class, halved with each half-life before the newest of the rows; then
@@ -342,7 +367,8 @@ impl<'a> Job<'a> {
             let row = *row as usize;
             let mut weight = self.own_weights.as_ref().map_or(1.0, |weights| weights[row]);
             if let Some(classes) = &classes {
-                weight *= classes[self.target[row] as usize];
+                // A row without an outcome, which a teacher speaks for, has the class weight 1.
+                weight *= classes.get(self.target[row] as usize).filter(|_| !self.target[row].is_nan()).unwrap_or(&1.0);
             }
             if let (Some((half_life, times)), Some(Some(newest))) = (ages, newest) {
                 let age = (newest - times[row]).0 as f64 / half_life.0.max(1) as f64;
@@ -367,7 +393,8 @@ impl<'a> Job<'a> {
             }
             ClassWeights::Balanced => {
                 let mut counts = vec![0.0; names.len()];
-                rows.iter().for_each(|row| counts[self.target[*row as usize] as usize] += 1.0);
+                let labelled = rows.iter().map(|row| self.target[*row as usize]).filter(|class| !class.is_nan());
+                labelled.for_each(|class| counts[class as usize] += 1.0);
                 let occurring = counts.iter().filter(|count| **count > 0.0).count() as f64;
                 let weight = |count: &f64| if *count > 0.0 { rows.len() as f64 / (occurring * count) } else { 1.0 };
                 Some(counts.iter().map(weight).collect())
@@ -397,13 +424,8 @@ impl<'a> Job<'a> {
     fn loss_reference(&self, predicted: &[f64], outcome: &[f64]) -> LossReference {
         let task = self.request.spec.task;
         let scale = if task == Task::Regression { loss_scale(self.targets(&self.split.train)) } else { 1.0 };
-        let losses: Vec<f64> = match task {
-            Task::Multiclass => {
-                let rows = predicted.chunks_exact(self.request.spec.outputs());
-                rows.zip(outcome).map(|(row, class)| brier(row, *class) / 2.0).collect()
-            }
-            _ => predicted.iter().zip(outcome).map(|(p, y)| bounded_loss(task == Task::Binary, scale, *p, *y)).collect(),
-        };
+        let rows = predicted.chunks_exact(self.request.spec.outputs());
+        let losses: Vec<f64> = rows.zip(outcome).map(|(row, y)| bounded_loss(task, scale, row, *y)).collect();
         let count = losses.len() as f64;
         let mean = losses.iter().sum::<f64>() / count;
         let variance = losses.iter().map(|l| (l - mean) * (l - mean)).sum::<f64>() / (count - 1.0).max(1.0);
@@ -444,6 +466,7 @@ fn loss_scale(mut target: Vec<f64>) -> f64 {
         values.sort_unstable_by(f64::total_cmp);
         values[((values.len() - 1) as f64 * q) as usize]
     };
+    target.retain(|value| !value.is_nan());
     let median = quantile(&mut target, 0.5);
     let mut distances: Vec<f64> = target.iter().map(|y| (y - median).abs()).collect();
     [0.99, 1.0].map(|q| quantile(&mut distances, q)).into_iter().find(|scale| *scale > 0.0).unwrap_or(1.0)
@@ -473,7 +496,7 @@ fn check_target(spec: &ModelSpec, target: &[f64]) -> Result<(), LearnError> {
 
 /// A binary target needs both classes in the train and the validation part, a regression two values.
 fn check_variety(spec: &ModelSpec, target: &[f64], rows: &[u32], part: &'static str) -> Result<(), LearnError> {
-    let mut values = rows.iter().map(|row| target[*row as usize]);
+    let mut values = rows.iter().map(|row| target[*row as usize]).filter(|value| !value.is_nan());
     match values.next() {
         Some(value) if values.all(|other| other == value) => {
             Err(LearnError::OneValue { model: spec.name.clone(), target: spec.target.clone(), value, part })

@@ -161,7 +161,7 @@ pub(crate) fn list(folder: &Path, extension: &str) -> Result<Vec<PathBuf>, Stora
 #[cfg(test)]
 mod tests {
     use super::*;
-    use vocabulary::{Digest, Timestamp};
+    use vocabulary::{Answer, Digest, Timestamp};
 
     fn prediction(n: u64) -> Prediction {
         let at = Timestamp(1_365_000_000_000_000 + n as i64 * 3_600_000_000);
@@ -174,7 +174,10 @@ mod tests {
             snapshot: 3,
             key: n.is_multiple_of(2).then(|| format!("key-{n}")),
             trace: None,
-            value: 0.1 + 0.2 * n as f64,
+            value: match n % 3 {
+                0 => Answer::Classes([0.25, 0.1 * n as f64, 0.5].into()),
+                _ => Answer::One(0.1 + 0.2 * n as f64),
+            },
             row: format!("{{\"x\":{n}}}"),
         }
     }

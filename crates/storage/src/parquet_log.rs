@@ -4,9 +4,10 @@
 use crate::StorageError;
 use crate::journal::Record;
 use arrow::array::{
-    Array, ArrayRef, Float64Array, RecordBatch, StringArray, TimestampMicrosecondArray, UInt32Array, UInt64Array,
+    Array, ArrayRef, AsArray, Float64Array, ListArray, RecordBatch, StringArray, TimestampMicrosecondArray,
+    UInt32Array, UInt64Array,
 };
-use arrow::datatypes::{DataType, Field, Schema, TimeUnit};
+use arrow::datatypes::{DataType, Field, Float64Type, Schema, TimeUnit};
 use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
 use parquet::arrow::{ArrowWriter, ProjectionMask};
 use parquet::basic::{Compression, ZstdLevel};
@@ -17,7 +18,7 @@ use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use vocabulary::record::{Outcome, Prediction, ShadowScore};
-use vocabulary::{Digest, PredictionId, Timestamp};
+use vocabulary::{Answer, Digest, PredictionId, Timestamp};
 
 /// Version of the layout, written into each file.
 pub const LAYOUT: &str = "1";
@@ -47,7 +48,29 @@ fn prediction_schema() -> Schema {
         Field::new("trace", DataType::Utf8, true),
         Field::new("value", DataType::Float64, false),
         Field::new("row", DataType::Utf8, false),
+        classes_field(),
     ])
+}
+
+/// The probability of each class; null where the answer is the one number in `value`, which for several classes is the
+/// place of the most probable one. Files from before there were several classes lack the column.
+fn classes_field() -> Field {
+    Field::new("classes", DataType::List(Arc::new(Field::new("item", DataType::Float64, true))), true)
+}
+
+fn classes<'a>(answers: impl Iterator<Item = &'a Answer>) -> ArrayRef {
+    let lists = answers.map(|answer| match answer {
+        Answer::One(_) => None,
+        Answer::Classes(probabilities) => Some(probabilities.iter().map(|p| Some(*p)).collect::<Vec<_>>()),
+    });
+    Arc::new(ListArray::from_iter_primitive::<Float64Type, _, _>(lists))
+}
+
+fn answer(values: &Float64Array, classes: Option<&ListArray>, row: usize) -> Option<Answer> {
+    match classes.filter(|lists| lists.is_valid(row)) {
+        None => Some(Answer::One(values.value(row))),
+        Some(lists) => Some(Answer::Classes(lists.value(row).as_primitive_opt::<Float64Type>()?.values()[..].into())),
+    }
 }
 
 fn shadow_schema() -> Schema {
@@ -55,6 +78,7 @@ fn shadow_schema() -> Schema {
         Field::new("id", DataType::Utf8, false),
         Field::new("version", DataType::UInt32, false),
         Field::new("value", DataType::Float64, false),
+        classes_field(),
     ])
 }
 
@@ -104,8 +128,9 @@ fn encode(table: &str, records: &[Record]) -> Result<RecordBatch, arrow::error::
                 Arc::new(UInt64Array::from_iter_values(rows.iter().map(|p| p.snapshot))),
                 Arc::new(StringArray::from_iter(rows.iter().map(|p| p.key.as_deref()))),
                 Arc::new(StringArray::from_iter(rows.iter().map(|p| p.trace.as_deref()))),
-                Arc::new(Float64Array::from_iter_values(rows.iter().map(|p| p.value))),
+                Arc::new(Float64Array::from_iter_values(rows.iter().map(|p| p.value.value()))),
                 Arc::new(StringArray::from_iter_values(rows.iter().map(|p| p.row.as_str()))),
+                classes(rows.iter().map(|p| &p.value)),
             ];
             RecordBatch::try_new(Arc::new(prediction_schema()), columns)
         }
@@ -115,7 +140,8 @@ fn encode(table: &str, records: &[Record]) -> Result<RecordBatch, arrow::error::
             let columns: Vec<ArrayRef> = vec![
                 Arc::new(StringArray::from_iter_values(rows.iter().map(|s| s.id.to_string()))),
                 Arc::new(UInt32Array::from_iter_values(rows.iter().map(|s| s.version))),
-                Arc::new(Float64Array::from_iter_values(rows.iter().map(|s| s.value))),
+                Arc::new(Float64Array::from_iter_values(rows.iter().map(|s| s.value.value()))),
+                classes(rows.iter().map(|s| &s.value)),
             ];
             RecordBatch::try_new(Arc::new(shadow_schema()), columns)
         }
@@ -188,7 +214,8 @@ fn read_file(
         });
     }
     if table == "predictions" && columns == Columns::WithoutRow {
-        let wanted = (0..8).collect::<Vec<_>>();
+        let fields = builder.schema().fields();
+        let wanted: Vec<usize> = (0..fields.len()).filter(|place| fields[*place].name() != "row").collect();
         let mask = ProjectionMask::roots(builder.parquet_schema(), wanted);
         builder = builder.with_projection(mask);
     }
@@ -209,6 +236,7 @@ fn decode(batch: &RecordBatch, table: &str, model: &str, each: &mut dyn FnMut(Re
     let time = |name: &str| batch.column_by_name(name)?.as_any().downcast_ref::<TimestampMicrosecondArray>();
     let optional = |array: &StringArray, row: usize| (!array.is_null(row)).then(|| array.value(row).to_owned());
     let (ids, values) = (text("id")?, float("value")?);
+    let classes = batch.column_by_name("classes").and_then(|lists| lists.as_list_opt::<i32>());
     match table {
         "predictions" => {
             let version = batch.column_by_name("version")?.as_any().downcast_ref::<UInt32Array>()?;
@@ -226,7 +254,7 @@ fn decode(batch: &RecordBatch, table: &str, model: &str, each: &mut dyn FnMut(Re
                     snapshot: snapshot.value(i),
                     key: optional(keys, i),
                     trace: optional(traces, i),
-                    value: values.value(i),
+                    value: answer(values, classes, i)?,
                     row: rows.map(|rows| rows.value(i).to_owned()).unwrap_or_default(),
                 }));
             }
@@ -235,7 +263,7 @@ fn decode(batch: &RecordBatch, table: &str, model: &str, each: &mut dyn FnMut(Re
             let version = batch.column_by_name("version")?.as_any().downcast_ref::<UInt32Array>()?;
             for i in 0..batch.num_rows() {
                 let id: PredictionId = ids.value(i).parse().ok()?;
-                let (model, version, value) = (model.to_owned(), version.value(i), values.value(i));
+                let (model, version, value) = (model.to_owned(), version.value(i), answer(values, classes, i)?);
                 each(Record::Shadow(ShadowScore { id, model, version, value }));
             }
         }

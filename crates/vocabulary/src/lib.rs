@@ -1,6 +1,7 @@
 //! The nouns of Homeostat: identifiers, the data contract, the model's declaration, records of what happened,
 //! findings and plans. Nothing here does input or output, reads a clock or draws a random number.
 
+pub mod answer;
 pub mod contract;
 pub mod finding;
 pub mod id;
@@ -13,6 +14,7 @@ pub mod record;
 pub mod suggest;
 pub mod time;
 
+pub use answer::Answer;
 pub use contract::{Column, ColumnKind, Contract, NullPolicy, Repair};
 pub use finding::{Finding, FindingKind};
 pub use id::{Digest, PredictionId, Share, VersionRef};

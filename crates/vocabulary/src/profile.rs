@@ -1,5 +1,7 @@
 //! What the data looked like when a version learned: the reference that the monitors compare with.
 
+use crate::answer::brier;
+use crate::model::Task;
 use serde::{Deserialize, Serialize};
 
 pub const HOURS_OF_WEEK: usize = 168;
@@ -71,8 +73,8 @@ impl Bins {
     }
 }
 
-/// Loss measured on the newest rows that the model had not seen. For a binary target the loss is the Brier score; for a
-/// regression it is the absolute error divided by `scale`, at most 1.
+/// Loss measured on the newest rows that the model had not seen. For a binary target the loss is the Brier score, for
+/// several classes half of it (its range is twice as wide); for a regression it is the absolute error divided by `scale`, at most 1.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub struct LossReference {
     pub rows: u64,
@@ -81,7 +83,12 @@ pub struct LossReference {
     pub scale: f64,
 }
 
-/// The bounded loss of one row, in [0, 1]. See [`LossReference`].
-pub fn bounded_loss(binary: bool, scale: f64, predicted: f64, outcome: f64) -> f64 {
-    if binary { (predicted - outcome) * (predicted - outcome) } else { ((predicted - outcome).abs() / scale).min(1.0) }
+/// The bounded loss of one row, in [0, 1]. See [`LossReference`]. `predicted` holds one number, or the probability of each
+/// class.
+pub fn bounded_loss(task: Task, scale: f64, predicted: &[f64], outcome: f64) -> f64 {
+    match task {
+        Task::Binary => (predicted[0] - outcome) * (predicted[0] - outcome),
+        Task::Regression => ((predicted[0] - outcome).abs() / scale).min(1.0),
+        Task::Multiclass => brier(predicted, outcome) / 2.0,
+    }
 }

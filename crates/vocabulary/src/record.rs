@@ -1,5 +1,6 @@
 //! Records of what happened. Facts are past tense; none is ever changed.
 
+use crate::answer::Answer;
 use crate::id::{Digest, PredictionId, Share};
 use crate::time::Timestamp;
 use serde::{Deserialize, Serialize};
@@ -21,8 +22,7 @@ pub struct Prediction {
     pub key: Option<String>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub trace: Option<String>,
-    /// Probability of the positive class, or the predicted quantity.
-    pub value: f64,
+    pub value: Answer,
     /// The raw row as received, after parsing: a JSON object.
     pub row: String,
 }
@@ -33,7 +33,7 @@ pub struct ShadowScore {
     pub id: PredictionId,
     pub model: String,
     pub version: u32,
-    pub value: f64,
+    pub value: Answer,
 }
 
 /// What really happened.
@@ -41,7 +41,7 @@ pub struct ShadowScore {
 pub struct Outcome {
     pub id: PredictionId,
     pub model: String,
-    /// 0 or 1 for a binary target, otherwise the quantity.
+    /// 0 or 1 for a binary target, the place of the class for a multiclass target, otherwise the quantity.
     pub value: f64,
     /// When it became known.
     pub at: Timestamp,

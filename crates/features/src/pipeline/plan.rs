@@ -91,7 +91,9 @@ impl Planner<'_> {
                 (ColumnKind::Int | ColumnKind::Float, _) | (ColumnKind::Bool, Recipe::Trees) => {
                     Planned::Number(NumberSource::Column(name.to_owned()))
                 }
-                (ColumnKind::Bool | ColumnKind::String, Recipe::Linear | Recipe::Network) => Planned::Slot(vec![name.to_owned()]),
+                (ColumnKind::Bool | ColumnKind::String, Recipe::Linear | Recipe::Network) => {
+                    Planned::Slot(vec![name.to_owned()])
+                }
                 (ColumnKind::String, Recipe::Trees) => {
                     let named = means.iter().any(|columns| *columns == [name]);
                     let means = (!features.target_mean.is_empty()).then_some(named);

@@ -64,7 +64,8 @@ async fn model(project: &Project, spec: &ModelSpec, parity: bool) -> Result<(Val
         let recipes: &[Recipe] = match spec.learner.kind {
             LearnerKind::Trees => &[Recipe::Trees],
             LearnerKind::Linear => &[Recipe::Linear],
-            LearnerKind::Auto => &[Recipe::Trees, Recipe::Linear],
+            LearnerKind::Network => &[Recipe::Network],
+            LearnerKind::Auto => &[Recipe::Trees, Recipe::Linear, Recipe::Network],
         };
         let known: Vec<u32> = (0..target.len() as u32).filter(|row| !target[*row as usize].is_nan()).collect();
         let mut reports = Map::new();

@@ -17,6 +17,7 @@ use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
 use vocabulary::Metrics;
+use vocabulary::answer::most_probable;
 
 /// Slices listed at most; the largest are kept.
 const SLICES_MAX: usize = 100;
@@ -27,8 +28,16 @@ struct Scored {
     raw: RecordBatch,
     /// Place of each row in the file.
     kept: Vec<u32>,
+    /// Row-major, `outputs` a row.
     answers: Vec<f64>,
+    outputs: usize,
     violations: Violations,
+}
+
+impl Scored {
+    fn answer(&self, row: usize) -> &[f64] {
+        &self.answers[row * self.outputs..(row + 1) * self.outputs]
+    }
 }
 
 fn score(artifact: &Artifact, file: &Path) -> Result<Scored> {
@@ -51,7 +60,7 @@ fn score(artifact: &Artifact, file: &Path) -> Result<Scored> {
         bar.set_position(at as u64);
     }
     bar.finish_and_clear();
-    Ok(Scored { raw, kept: enforced.kept, answers, violations })
+    Ok(Scored { raw, kept: enforced.kept, answers, outputs: artifact.spec.outputs(), violations })
 }
 
 /// True values of the kept rows.
@@ -77,7 +86,7 @@ pub async fn evaluate(project: &Project, args: &Evaluate, json: bool) -> Result<
         );
     }
     let measure = |rows: &[usize]| {
-        let answers: Vec<f64> = rows.iter().map(|row| scored.answers[*row]).collect();
+        let answers: Vec<f64> = rows.iter().flat_map(|row| scored.answer(*row).iter().copied()).collect();
         let truth: Vec<f64> = rows.iter().map(|row| truth[*row]).collect();
         learning::evaluate(artifact.spec.task, &answers, &truth, artifact.spec.objective.threshold)
     };
@@ -211,20 +220,20 @@ pub async fn predict(project: &Project, args: &Predict, json: bool) -> Result<bo
     let scored = score(&artifact, &args.data)?;
     let refused = scored.violations.rejected_rows + scored.violations.quarantined_rows;
     write(&artifact, &scored, &args.out)?;
-    let shown = json!({ "version": version.name(), "rows": scored.answers.len(), "rows_refused": refused,
+    let shown = json!({ "version": version.name(), "rows": scored.kept.len(), "rows_refused": refused,
         "violations": scored.violations, "out": args.out });
     output::show(json, &shown, || {
         format!(
             "{}: {} rows scored, {refused} refused, written to {}",
             version.name(),
-            scored.answers.len(),
+            scored.kept.len(),
             args.out.display()
         )
     })?;
     Ok(refused == 0)
 }
 
-/// Place in the file, key where there is one, and the answer.
+/// Place in the file, key where there is one, and the answer: a value, or the label and the probability of each class.
 fn write(artifact: &Artifact, scored: &Scored, out: &Path) -> Result<()> {
     let rows: ArrayRef = Arc::new(UInt32Array::from(scored.kept.clone()));
     let mut fields = vec![Field::new("row", DataType::UInt32, false)];
@@ -235,11 +244,23 @@ fn write(artifact: &Artifact, scored: &Scored, out: &Path) -> Result<()> {
         fields.push(Field::new("key", DataType::Utf8, true));
         columns.push(keys);
     }
-    fields.push(Field::new("value", DataType::Float64, false));
-    columns.push(Arc::new(Float64Array::from(scored.answers.clone())));
+    let rows = scored.kept.len();
+    if scored.outputs == 1 {
+        fields.push(Field::new("value", DataType::Float64, false));
+        columns.push(Arc::new(Float64Array::from(scored.answers.clone())));
+    } else {
+        let names = artifact.spec.class_names();
+        let label = |row| names[most_probable(scored.answer(row))].as_str();
+        fields.push(Field::new("label", DataType::Utf8, false));
+        columns.push(Arc::new(StringArray::from_iter_values((0..rows).map(label))));
+        for (place, name) in names.iter().enumerate() {
+            fields.push(Field::new(format!("probability:{name}"), DataType::Float64, false));
+            columns.push(Arc::new(Float64Array::from_iter_values((0..rows).map(|row| scored.answer(row)[place]))));
+        }
+    }
     let version = format!("{}@{}", artifact.spec.name, artifact.number);
     fields.push(Field::new("version", DataType::Utf8, false));
-    columns.push(Arc::new(StringArray::from(vec![version; scored.answers.len()])));
+    columns.push(Arc::new(StringArray::from(vec![version; rows])));
     let batch = RecordBatch::try_new(Arc::new(Schema::new(fields)), columns)?;
     match out.extension().and_then(|extension| extension.to_str()) {
         Some("parquet") => Ok(storage::parquet_log::write(out, &batch)?),

@@ -10,7 +10,7 @@ use features::{InferHints, infer_contract};
 use std::collections::BTreeMap;
 use std::path::Path;
 use vocabulary::contract::{Repair, Scalar};
-use vocabulary::model::DataSpec;
+use vocabulary::model::{CLASSES_MAX, DataSpec};
 use vocabulary::{ColumnKind, Contract, ModelSpec, Task, suggest};
 
 pub fn run(args: &Init, json: bool) -> Result<bool> {
@@ -41,7 +41,7 @@ pub fn run(args: &Init, json: bool) -> Result<bool> {
         column.repair = Repair::Clip;
     }
     let batch = features::canonical(&raw, &contract)?;
-    let (task, positive) = task_of(&contract, &batch, args)?;
+    let (task, positive, classes) = task_of(&contract, &batch, args)?;
     let file_name = args.data.file_name().context("--data names no file")?.to_string_lossy().into_owned();
     let spec = ModelSpec {
         name: name.clone(),
@@ -49,6 +49,8 @@ pub fn run(args: &Init, json: bool) -> Result<bool> {
         task,
         target: args.target.clone(),
         positive,
+        classes,
+        weight: None,
         time: contract.time.clone(),
         key: contract.key.clone(),
         outcome_at: None,
@@ -107,7 +109,7 @@ fn model_name(text: &str) -> String {
 }
 
 /// What the target's values suggest, unless a task is asked for: two values are binary, numbers are a regression.
-fn task_of(contract: &Contract, batch: &RecordBatch, args: &Init) -> Result<(Task, Option<Scalar>)> {
+fn task_of(contract: &Contract, batch: &RecordBatch, args: &Init) -> Result<(Task, Option<Scalar>, Vec<Scalar>)> {
     let column = contract.column(&args.target).context("the contract lost the target")?;
     let values = batch.column_by_name(&args.target).context("the data lost the target")?;
     let distinct = distinct(values.as_ref());
@@ -115,25 +117,52 @@ fn task_of(contract: &Contract, batch: &RecordBatch, args: &Init) -> Result<(Tas
     let task = match args.task {
         Some(TaskArg::Binary) => Task::Binary,
         Some(TaskArg::Regression) => Task::Regression,
+        Some(TaskArg::Multiclass) => Task::Multiclass,
         None if binary => Task::Binary,
         None if matches!(column.kind, ColumnKind::Int | ColumnKind::Float) => Task::Regression,
+        None if (3..=CLASSES_MAX).contains(&distinct.len()) => Task::Multiclass,
         None => bail!(
-            "target \"{}\" has {} distinct values: neither two (binary) nor numbers (regression); make a binary column of it",
+            "target \"{}\" has {} distinct values: neither 2 to {CLASSES_MAX} classes nor numbers; predict another column",
             args.target,
             distinct.len()
         ),
     };
     match task {
-        Task::Regression if matches!(column.kind, ColumnKind::Int | ColumnKind::Float) => Ok((task, None)),
+        Task::Regression if matches!(column.kind, ColumnKind::Int | ColumnKind::Float) => Ok((task, None, Vec::new())),
+        Task::Multiclass if !(2..=CLASSES_MAX).contains(&distinct.len()) => bail!(
+            "target \"{}\" has {} distinct values; a multiclass model needs 2 to {CLASSES_MAX}",
+            args.target,
+            distinct.len()
+        ),
+        Task::Multiclass if column.kind == ColumnKind::Timestamp => {
+            bail!("target \"{}\" is an instant; instants are no classes", args.target)
+        }
+        Task::Multiclass => Ok((task, None, classes(column.kind, &distinct))),
         Task::Regression => {
             bail!("target \"{}\" is of type {}; a regression needs numbers", args.target, column.kind.name())
         }
-        Task::Binary if column.kind == ColumnKind::Bool => Ok((task, None)),
+        Task::Binary if column.kind == ColumnKind::Bool => Ok((task, None, Vec::new())),
         Task::Binary if distinct.len() != 2 => {
             bail!("target \"{}\" has {} distinct values; a binary model needs two", args.target, distinct.len())
         }
-        Task::Binary => Ok((task, positive(column.kind, &distinct))),
+        Task::Binary => Ok((task, positive(column.kind, &distinct), Vec::new())),
     }
+}
+
+/// The values in their order: numbers by size, words by the alphabet.
+fn classes(kind: ColumnKind, distinct: &BTreeMap<String, u64>) -> Vec<Scalar> {
+    let mut names: Vec<&String> = distinct.keys().collect();
+    if matches!(kind, ColumnKind::Int | ColumnKind::Float) {
+        let number = |text: &String| text.parse::<f64>().unwrap_or(f64::NAN);
+        names.sort_by(|a, b| number(a).total_cmp(&number(b)));
+    }
+    let scalar = |text: &String| match kind {
+        ColumnKind::Int => text.parse().map(Scalar::Int).ok(),
+        ColumnKind::Float => text.parse().map(Scalar::Float).ok(),
+        ColumnKind::Bool => text.parse().map(Scalar::Bool).ok(),
+        ColumnKind::String | ColumnKind::Timestamp => None,
+    };
+    names.into_iter().map(|text| scalar(text).unwrap_or_else(|| Scalar::Text(text.clone()))).collect()
 }
 
 /// Text of each value and how often it occurs, at most some thousand different ones.

@@ -10,7 +10,7 @@ use std::collections::hash_map::Entry;
 use std::sync::Arc;
 use storage::parquet_log::Columns;
 use vocabulary::record::Prediction;
-use vocabulary::{Digest, PredictionId};
+use vocabulary::{Answer, Digest, PredictionId};
 
 #[derive(Serialize)]
 struct Replayed {
@@ -23,8 +23,8 @@ struct Replayed {
 struct Difference {
     id: PredictionId,
     version: String,
-    logged: f64,
-    again: f64,
+    logged: Answer,
+    again: Answer,
 }
 
 pub async fn run(project: &Project, ids: &[String], sample: Option<usize>, seed: u64, json: bool) -> Result<bool> {
@@ -50,15 +50,15 @@ pub async fn run(project: &Project, ids: &[String], sample: Option<usize>, seed:
         };
         let again = once(artifact, prediction)?;
         result.replayed += 1;
-        if again.to_bits() == prediction.value.to_bits() {
+        if again.same_bits(&prediction.value) {
             result.same += 1;
         } else {
             let version = format!("{}@{}", prediction.model, prediction.version);
-            result.different.push(Difference { id: prediction.id, version, logged: prediction.value, again });
+            result.different.push(Difference { id: prediction.id, version, logged: prediction.value.clone(), again });
         }
     }
     output::show(json, &result, || match (predictions.as_slice(), result.different.first()) {
-        ([one], None) => format!("{}@{} answers {} again: the same bits", one.model, one.version, one.value),
+        ([one], None) => format!("{}@{} answers {} again: the same bits", one.model, one.version, shown(&one.value)),
         (_, None) => format!("{} predictions replayed, all with the same bits", result.replayed),
         (_, Some(first)) => format!(
             "{} of {} replayed predictions differ; the first: {} ({}) gave {}, now {}",
@@ -66,14 +66,19 @@ pub async fn run(project: &Project, ids: &[String], sample: Option<usize>, seed:
             result.replayed,
             first.id,
             first.version,
-            first.logged,
-            first.again
+            shown(&first.logged),
+            shown(&first.again)
         ),
     })?;
     Ok(result.different.is_empty())
 }
 
-fn once(artifact: &Artifact, prediction: &Prediction) -> Result<f64> {
+/// As JSON has it.
+fn shown(answer: &Answer) -> String {
+    serde_json::to_string(answer).unwrap_or_default()
+}
+
+fn once(artifact: &Artifact, prediction: &Prediction) -> Result<Answer> {
     let row = serde_json::from_str(&prediction.row).context("the logged row is not JSON")?;
     let batch = artifact.reader.read(&[row]).map_err(|problems| {
         anyhow::anyhow!(
@@ -85,7 +90,7 @@ fn once(artifact: &Artifact, prediction: &Prediction) -> Result<f64> {
     if enforced.batch.num_rows() != 1 {
         bail!("the logged row of {} breaks the contract it was accepted under", prediction.id);
     }
-    Ok(artifact.answer(&enforced.batch)?[0])
+    artifact.answers(&enforced.batch)?.pop().context("the model gave no answer")
 }
 
 fn find(project: &Project, ids: &[String]) -> Result<Vec<Prediction>> {

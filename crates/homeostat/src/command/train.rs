@@ -2,6 +2,7 @@
 
 use crate::cli::{Learner, Train};
 use crate::project::Project;
+use crate::runs::{self, Run};
 use crate::training::{self, Order};
 use crate::{clock, output};
 use anyhow::{Context, Result};
@@ -9,6 +10,7 @@ use learning::Progress;
 use serde_json::{Value, json};
 use std::io::Write;
 use std::sync::Mutex;
+use std::sync::atomic::Ordering;
 use storage::catalog::Version;
 use vocabulary::Timestamp;
 use vocabulary::model::LearnerKind;
@@ -18,6 +20,7 @@ impl From<Learner> for LearnerKind {
         match learner {
             Learner::Linear => LearnerKind::Linear,
             Learner::Trees => LearnerKind::Trees,
+            Learner::Network => LearnerKind::Network,
             Learner::Auto => LearnerKind::Auto,
         }
     }
@@ -28,6 +31,10 @@ pub fn instant(text: &Option<String>) -> Result<Option<Timestamp>> {
 }
 
 pub async fn run(project: &Project, args: &Train, json: bool) -> Result<bool> {
+    if let Some(id) = &args.resume {
+        let (run, order) = Run::resume(project, id)?;
+        return finish(project, run, &order, json).await;
+    }
     let spec = match &args.model {
         Some(name) => project.model(name)?,
         None => project.only_model()?,
@@ -43,6 +50,13 @@ pub async fn run(project: &Project, args: &Train, json: bool) -> Result<bool> {
         parent: None,
         average_with: Vec::new(),
     };
+    let run = Run::begin(project, &order)?;
+    finish(project, run, &order, json).await
+}
+
+/// Carries a run to its end and shows the version.
+async fn finish(project: &Project, run: Run, order: &Order, json: bool) -> Result<bool> {
+    runs::stop_when_asked()?;
     let bar = output::bar("reading");
     let progress = |step: Progress| {
         bar.set_length(step.total);
@@ -51,9 +65,15 @@ pub async fn run(project: &Project, args: &Train, json: bool) -> Result<bool> {
         bar.set_message(format!("{} {}{loss}", step.learner.name(), step.phase.name()));
     };
     let at = order.to.unwrap_or_else(clock::wall);
-    let made = training::make(project, &order, at, None, "operator", &progress).await;
+    let made = training::make(project, order, at, &run, "operator", &progress).await;
     bar.finish_and_clear();
-    let version = made?.version;
+    let version = made
+        .with_context(|| match runs::stop().load(Ordering::Relaxed) {
+            true => format!("go on with `homeostat train --resume {}`", run.id),
+            false => format!("run {} failed", run.id),
+        })?
+        .version;
+    run.done();
     output::show(json, &described(&version), || sentence(&version))?;
     Ok(true)
 }
@@ -108,6 +128,8 @@ pub async fn job(project: &Project, id: &str) -> Result<bool> {
     let catalog = project.catalog().await?;
     let job = catalog.job(id).await?.with_context(|| format!("no job \"{id}\" in the catalog"))?;
     let order: Order = serde_json::from_value(job.request).context("the job's request can't be read")?;
+    runs::stop_when_asked()?;
+    let run = Run::at(project, id);
     let last = Mutex::new(std::time::Instant::now());
     let progress = |step: Progress| {
         let Ok(mut last) = last.lock() else { return };
@@ -116,7 +138,8 @@ pub async fn job(project: &Project, id: &str) -> Result<bool> {
             say(&json!({ "progress": { "phase": step.phase.name(), "done": step.done, "total": step.total } }));
         }
     };
-    let made = training::make(project, &order, job.at, Some(id.to_owned()), "control", &progress).await?;
+    let made = training::make(project, &order, job.at, &run, "control", &progress).await?;
+    run.done();
     say(&json!({ "version": made.version.number, "cpu_seconds": made.cpu_seconds, "seconds": made.version.seconds }));
     Ok(true)
 }

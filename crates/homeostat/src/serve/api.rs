@@ -2,6 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
+use std::collections::BTreeMap;
 use utoipa::ToSchema;
 
 #[derive(Deserialize, ToSchema)]
@@ -23,6 +24,9 @@ pub struct PredictOptions {
     /// 1 is the most urgent, 8 the least; left out or 0 is in between.
     #[serde(default)]
     pub priority: Option<u8>,
+    /// Say why each row got its answer; takes some times longer. Declared models only.
+    #[serde(default)]
+    pub explain: bool,
 }
 
 #[derive(Serialize, ToSchema)]
@@ -40,16 +44,23 @@ pub struct PredictionOut {
     /// Hand it back with the outcome. Imported models give none.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub id: Option<String>,
-    /// Probability of the positive class, or the predicted quantity.
+    /// Probability of the positive class, the predicted quantity, or the place of the most probable class.
     pub value: f64,
-    /// Binary models only.
+    /// Of the positive class, or of the most probable one; none for a regression.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub probability: Option<f64>,
-    /// Of a declared binary model 1 where the probability reaches the objective's threshold, of an imported one the name
-    /// or number of the most probable class.
+    /// Of a declared binary model 1 where the probability reaches the objective's threshold, otherwise the name or number
+    /// of the most probable class.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<Object>)]
     pub label: Option<Value>,
+    /// Of each class, for declared models of several.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub probabilities: Option<BTreeMap<String, f64>>,
+    /// With `explain`: parts by column that add up to the log odds of the probability, to the quantity, or for several
+    /// classes to the logarithm of the most probable class's probability. What is no column's has a name in parentheses.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub contributions: Option<BTreeMap<String, f64>>,
     /// The version that answered this row.
     pub version: u32,
 }

@@ -6,7 +6,8 @@ use chrono_tz::Tz;
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
-use vocabulary::{Metrics, Task, Timestamp};
+use vocabulary::answer::most_probable;
+use vocabulary::{Answer, Metrics, Task, Timestamp};
 
 #[derive(Default)]
 struct Part {
@@ -42,10 +43,23 @@ pub struct Book {
 /// Figures over everything are measured again this often at most, while outcomes arrive.
 const TOTAL_EVERY: Duration = Duration::from_secs(3);
 
-fn loss(task: Task, predicted: f64, outcome: f64) -> f64 {
+fn loss(task: Task, said: &Answer, outcome: f64) -> f64 {
     match task {
-        Task::Binary => learning::log_loss(predicted, outcome),
-        Task::Regression => (predicted - outcome) * (predicted - outcome),
+        Task::Binary => learning::log_loss(said.value(), outcome),
+        Task::Regression => (said.value() - outcome) * (said.value() - outcome),
+        Task::Multiclass => learning::class_loss(said.values(), outcome),
+    }
+}
+
+/// What the answers say on average beside what came true: for several classes, how probable the most probable class was
+/// said to be, and whether it came true.
+fn said_and_true(said: &Answer, outcome: f64) -> (f64, f64) {
+    match said {
+        Answer::One(value) => (*value, outcome),
+        Answer::Classes(probabilities) => {
+            let label = said.value();
+            (probabilities[label as usize], f64::from(label == outcome))
+        }
     }
 }
 
@@ -72,16 +86,17 @@ impl Book {
         let (Some((_, outcome)), Some(first)) = (entry.outcome, entry.said(frozen)) else { return };
         let date = self.date(entry.at);
         let month = self.months.entry(date[..7].to_owned()).or_default();
-        month.served.push(entry.value);
-        month.frozen.push(first);
+        month.served.extend(entry.value.values());
+        month.frozen.extend(first.values());
         month.outcomes.push(outcome);
         month.shown = None;
         let day = self.days.entry(date).or_default();
         day.rows += 1;
-        day.served_loss += loss(self.task, entry.value, outcome);
+        day.served_loss += loss(self.task, &entry.value, outcome);
         day.frozen_loss += loss(self.task, first, outcome);
-        day.outcome_sum += outcome;
-        day.prediction_sum += entry.value;
+        let (said, came_true) = said_and_true(&entry.value, outcome);
+        day.outcome_sum += came_true;
+        day.prediction_sum += said;
     }
 
     /// Adds the latencies counted since the last call to the day of `at`.
@@ -96,13 +111,17 @@ impl Book {
 
     /// The share of served answers that were right so far: accuracy, or for a regression nothing.
     pub fn correct(&self) -> Option<(u64, u64)> {
-        if self.task != Task::Binary {
+        if self.task == Task::Regression {
             return None;
         }
         let parts = self.months.values();
         let right = |part: &Part| {
-            let pairs = part.served.iter().zip(&part.outcomes);
-            pairs.filter(|(p, y)| (**p >= self.threshold) == (**y >= 0.5)).count() as u64
+            let rows = part.served.chunks_exact(part.served.len() / part.outcomes.len().max(1)).zip(&part.outcomes);
+            let hit = |row: &[f64], y: f64| match self.task {
+                Task::Multiclass => most_probable(row) == y as usize,
+                _ => (row[0] >= self.threshold) == (y >= 0.5),
+            };
+            rows.filter(|(row, y)| hit(row, **y)).count() as u64
         };
         Some(parts.fold((0, 0), |(correct, all), part| (correct + right(part), all + part.outcomes.len() as u64)))
     }
@@ -162,7 +181,7 @@ impl Book {
 
     pub fn days(&self) -> Vec<Value> {
         let (live, frozen) = match self.task {
-            Task::Binary => ("live_logloss", "frozen_logloss"),
+            Task::Binary | Task::Multiclass => ("live_logloss", "frozen_logloss"),
             Task::Regression => ("live_rmse", "frozen_rmse"),
         };
         let shown = |(name, day): (&String, &Day)| {

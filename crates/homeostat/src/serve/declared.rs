@@ -37,6 +37,7 @@ fn output(task: Task) -> &'static str {
     match task {
         Task::Binary => "probability",
         Task::Regression => "value",
+        Task::Multiclass => "probabilities",
     }
 }
 
@@ -70,7 +71,7 @@ impl Declared {
             }
         }
         let rows = rows(&artifact, &read)?;
-        let ask = Ask { idempotency_key: None, version };
+        let ask = Ask { idempotency_key: None, version, explain: false };
         let state = app.model(&self.name)?;
         state.requests.fetch_add(1, Relaxed);
         let given = match predict::predict(&app, &self.name, &rows, &ask, call).await {
@@ -83,13 +84,15 @@ impl Declared {
         state.latency.record(call.received.elapsed());
         let answered = given.first().map_or(artifact.number, |first| first.version);
         let ids = given.iter().map(|given| given.id.to_string()).collect::<Vec<_>>().join(",");
-        let values = given.iter().map(|given| given.value).collect();
+        let values = given.iter().flat_map(|given| given.value.values().iter().copied()).collect();
+        let outputs = artifact.spec.outputs();
+        let shape = if outputs == 1 { vec![given.len()] } else { vec![given.len(), outputs] };
         Ok(InferResponse {
             model_name: self.name.clone(),
             model_version: answered.to_string(),
             id: read.request.id,
             parameters: [("prediction_ids".to_owned(), Parameter::Text(ids))].into(),
-            outputs: vec![Tensor::new(output(artifact.spec.task), vec![given.len()], Data::Fp64(values))],
+            outputs: vec![Tensor::new(output(artifact.spec.task), shape, Data::Fp64(values))],
         })
     }
 }
@@ -99,10 +102,14 @@ impl RowModel for Declared {
         let app = self.app()?;
         let artifact = self.artifact(&app, version)?;
         let spec = |name: &str, datatype| TensorSpec { name: name.to_owned(), datatype, shape: vec![-1] };
+        let mut answer = spec(output(artifact.spec.task), Datatype::Fp64);
+        if artifact.spec.outputs() > 1 {
+            answer.shape.push(artifact.spec.outputs() as i64);
+        }
         let columns = artifact.columns.iter().filter_map(|column| artifact.contract.column(column));
         let signature = Signature {
             inputs: columns.map(|column| spec(&column.name, datatype(column.kind))).collect(),
-            outputs: vec![spec(output(artifact.spec.task), Datatype::Fp64)],
+            outputs: vec![answer],
             batches: true,
         };
         Ok(Described {

@@ -2,16 +2,16 @@
 //! Outcomes are joined here, by id or by key; each arrives once, late, twice, corrected, or never.
 
 use std::collections::{HashMap, VecDeque};
-use vocabulary::{PredictionId, Timestamp};
+use vocabulary::{Answer, PredictionId, Timestamp};
 
 /// An answered row.
 #[derive(Clone, Debug)]
 pub struct Entry {
     pub at: Timestamp,
     pub version: u32,
-    pub value: f64,
+    pub value: Answer,
     /// What other versions said, by number.
-    pub shadows: Vec<(u32, f64)>,
+    pub shadows: Vec<(u32, Answer)>,
     pub outcome: Option<(Timestamp, f64)>,
     /// Hash of the event's key: an order that does not depend on when requests were handled.
     pub order: u64,
@@ -19,11 +19,11 @@ pub struct Entry {
 
 impl Entry {
     /// What `version` said about this row.
-    pub fn said(&self, version: u32) -> Option<f64> {
+    pub fn said(&self, version: u32) -> Option<&Answer> {
         if self.version == version {
-            return Some(self.value);
+            return Some(&self.value);
         }
-        self.shadows.iter().find(|(number, _)| *number == version).map(|(_, value)| *value)
+        self.shadows.iter().find(|(number, _)| *number == version).map(|(_, value)| value)
     }
 }
 
@@ -105,7 +105,7 @@ impl Ledger {
         }
     }
 
-    pub fn add_shadow(&mut self, id: PredictionId, version: u32, value: f64) {
+    pub fn add_shadow(&mut self, id: PredictionId, version: u32, value: Answer) {
         if let Some(entry) = self.entries.get_mut(&id)
             && entry.said(version).is_none()
         {
@@ -163,7 +163,7 @@ mod tests {
     use super::*;
 
     fn entry(at: i64) -> Entry {
-        Entry { at: Timestamp(at), version: 1, value: 0.5, shadows: vec![], outcome: None, order: 0 }
+        Entry { at: Timestamp(at), version: 1, value: Answer::One(0.5), shadows: vec![], outcome: None, order: 0 }
     }
 
     #[test]
@@ -191,10 +191,10 @@ mod tests {
         let mut ledger = Ledger::new(2);
         let id = PredictionId(1);
         ledger.add(id, None, entry(0));
-        ledger.add_shadow(id, 2, 0.25);
-        ledger.add_shadow(id, 2, 0.75);
-        assert_eq!(ledger.get(&id).unwrap().said(2), Some(0.25));
-        assert_eq!(ledger.get(&id).unwrap().said(1), Some(0.5));
+        ledger.add_shadow(id, 2, Answer::One(0.25));
+        ledger.add_shadow(id, 2, Answer::One(0.75));
+        assert_eq!(ledger.get(&id).unwrap().said(2), Some(&Answer::One(0.25)));
+        assert_eq!(ledger.get(&id).unwrap().said(1), Some(&Answer::One(0.5)));
         assert_eq!(ledger.get(&id).unwrap().said(3), None);
     }
 }

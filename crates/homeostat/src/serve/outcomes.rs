@@ -111,7 +111,10 @@ fn value(spec: &ModelSpec, place: usize, value: &Value) -> ApiResult<f64> {
         Some(Scalar::Float(x)) => Some(Value::from(*x)),
         None => None,
     };
+    let class = |text: &str| spec.class_names().iter().position(|name| name == text).map(|place| place as f64);
     let found = match (spec.task, value) {
+        (Task::Multiclass, Value::String(text)) => class(text),
+        (Task::Multiclass, named @ (Value::Number(_) | Value::Bool(_))) => class(&named.to_string()),
         (Task::Binary, Value::Bool(b)) => Some(f64::from(u8::from(*b))),
         (Task::Binary, Value::Number(n)) => n.as_f64().filter(|x| *x == 0.0 || *x == 1.0),
         (Task::Binary, text @ Value::String(_)) => positive.map(|positive| f64::from(u8::from(positive == *text))),
@@ -122,6 +125,7 @@ fn value(spec: &ModelSpec, place: usize, value: &Value) -> ApiResult<f64> {
         let wanted = match spec.task {
             Task::Binary => "0, 1, true or false",
             Task::Regression => "a number",
+            Task::Multiclass => "one of the model's classes",
         };
         let problem =
             serde_json::json!([{ "row": place, "column": spec.target, "what": format!("{value} is not {wanted}") }]);

@@ -6,6 +6,7 @@ use super::ledger::{Entry, key_hash};
 use super::state::{App, ModelState, Routes};
 use super::worker::Answered;
 use crate::artifact::Artifact;
+use crate::explain::{self, Parts};
 use arrow::array::{Array, AsArray, RecordBatch};
 use arrow::datatypes::{DataType, Int64Type, TimestampMicrosecondType};
 use features::Violations;
@@ -17,7 +18,7 @@ use std::sync::Arc;
 use std::time::Instant;
 use storage::Record;
 use vocabulary::record::{Prediction, Route, Stage};
-use vocabulary::{Digest, PredictionId, Timestamp};
+use vocabulary::{Answer, Digest, PredictionId, Timestamp};
 
 /// Rows beyond which a request is worked on outside the network threads.
 const INLINE_ROWS_MAX: usize = 64;
@@ -29,13 +30,17 @@ pub struct Ask {
     pub idempotency_key: Option<String>,
     /// Only this version is to answer.
     pub version: Option<u32>,
+    /// Say why, too.
+    pub explain: bool,
 }
 
 /// What was answered for one row.
 pub struct Given {
     pub id: PredictionId,
     pub version: u32,
-    pub value: f64,
+    pub value: Answer,
+    /// Where it was asked for.
+    pub parts: Option<Parts>,
 }
 
 /// Rows that one version answers.
@@ -44,7 +49,9 @@ struct Part {
     /// Their places in the request.
     places: Vec<usize>,
     batch: RecordBatch,
-    values: Vec<f64>,
+    values: Vec<Answer>,
+    /// Of each answer, where they are asked for.
+    parts: Vec<Parts>,
     at: Vec<Timestamp>,
     keys: Vec<Option<String>>,
     ids: Vec<PredictionId>,
@@ -80,6 +87,10 @@ pub async fn predict(
     let mut parts = if rows.len() > INLINE_ROWS_MAX { tokio::task::block_in_place(|| read(call)) } else { read(call) }?;
     for part in &mut parts {
         part.values = score(app, state, part, call).await.map_err(|error| error.told(name))?;
+        if ask.explain {
+            let reasons = || explain::parts(&part.artifact, &part.batch, &part.values);
+            part.parts = tokio::task::block_in_place(reasons).map_err(ApiError::internal)?;
+        }
     }
     if call.deadline.is_some_and(|deadline| Instant::now() > deadline) {
         return Err(ApiError::too_late());
@@ -124,7 +135,16 @@ fn prepare(
                 PredictionId::new(at[i], unique)
             })
             .collect();
-        parts.push(Part { artifact: Arc::clone(artifact), places, batch, values: Vec::new(), at, keys, ids });
+        parts.push(Part {
+            artifact: Arc::clone(artifact),
+            places,
+            batch,
+            values: Vec::new(),
+            parts: Vec::new(),
+            at,
+            keys,
+            ids,
+        });
     }
     call.spent(thread_cpu().saturating_sub(cpu));
     call.ended(Span::Transform, begun);
@@ -132,7 +152,7 @@ fn prepare(
 }
 
 /// Scores the rows of one version on its lane, in pieces of a batch's size.
-async fn score(app: &App, state: &ModelState, part: &Part, call: &mut Call) -> Result<Vec<f64>, AskError> {
+async fn score(app: &App, state: &ModelState, part: &Part, call: &mut Call) -> Result<Vec<Answer>, AskError> {
     let lane = state.lane(app, &part.artifact);
     let rows = part.batch.num_rows();
     let mut values = Vec::with_capacity(rows);
@@ -147,7 +167,7 @@ async fn score(app: &App, state: &ModelState, part: &Part, call: &mut Call) -> R
         };
         let done = lane.ask(&app.plane.scheduler, piece, order).await?;
         call.computed(&done);
-        values.extend(done.output);
+        values.extend(Answer::of_rows(&done.output, part.artifact.spec.outputs()));
     }
     Ok(values)
 }
@@ -273,15 +293,16 @@ async fn log(
         for part in &parts {
             for (i, place) in part.places.iter().enumerate() {
                 let id = part.ids[i];
+                let parts = part.parts.get(i).cloned();
                 let known = ask.idempotency_key.as_ref().and_then(|_| ledger.get(&id));
                 if let Some(entry) = known {
-                    given[*place] = Some(Given { id, version: entry.version, value: entry.value });
+                    given[*place] = Some(Given { id, version: entry.version, value: entry.value.clone(), parts });
                     continue;
                 }
-                let (at, value, key) = (part.at[i], part.values[i], part.keys[i].clone());
+                let (at, value, key) = (part.at[i], part.values[i].clone(), part.keys[i].clone());
                 let order = key.as_deref().map_or(0, |key| key_hash(key) as u64);
                 let version = part.artifact.number;
-                let entry = Entry { at, version, value, shadows: Vec::new(), outcome: None, order };
+                let entry = Entry { at, version, value: value.clone(), shadows: Vec::new(), outcome: None, order };
                 ledger.add(id, key.as_deref().map(key_hash), entry);
                 added.push(id);
                 records.push(Record::Prediction(Prediction {
@@ -293,10 +314,10 @@ async fn log(
                     snapshot,
                     key,
                     trace: Some(call.trace.id()),
-                    value,
+                    value: value.clone(),
                     row: serde_json::to_string(&rows[*place]).map_err(ApiError::internal)?,
                 }));
-                given[*place] = Some(Given { id, version, value });
+                given[*place] = Some(Given { id, version, value, parts });
             }
         }
     }

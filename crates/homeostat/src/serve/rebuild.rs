@@ -72,11 +72,11 @@ fn model(app: &App, routes: &Routes, name: &str, state: &ModelState, at: Option<
         for prediction in &logged.predictions {
             let key = prediction.key.as_deref().map(key_hash);
             let order = key.map_or(0, |key| key as u64);
-            let (at, version, value) = (prediction.at, prediction.version, prediction.value);
+            let (at, version, value) = (prediction.at, prediction.version, prediction.value.clone());
             ledger.add(prediction.id, key, Entry { at, version, value, shadows: Vec::new(), outcome: None, order });
         }
         for shadow in &logged.shadows {
-            ledger.add_shadow(shadow.id, shadow.version, shadow.value);
+            ledger.add_shadow(shadow.id, shadow.version, shadow.value.clone());
         }
     }
     let recent: Vec<Prediction> =
@@ -88,7 +88,7 @@ fn model(app: &App, routes: &Routes, name: &str, state: &ModelState, at: Option<
     logged.outcomes.sort_by_key(|outcome| outcome.at);
     let mut ledger = state.ledger();
     for shadow in &missing {
-        ledger.add_shadow(shadow.id, shadow.version, shadow.value);
+        ledger.add_shadow(shadow.id, shadow.version, shadow.value.clone());
     }
     for outcome in &logged.outcomes {
         ledger.join(outcome.id, outcome.at, outcome.value);
@@ -142,7 +142,7 @@ fn again(
             if unknown.is_empty() {
                 continue;
             }
-            for (prediction, value) in chunk.iter().zip(artifact.answer(&batch)?) {
+            for (prediction, value) in chunk.iter().zip(artifact.answers(&batch)?) {
                 if unknown.contains(&prediction.id) {
                     missing.push(ShadowScore { id: prediction.id, model: name.to_owned(), version, value });
                 }

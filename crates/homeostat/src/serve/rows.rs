@@ -17,7 +17,7 @@ use axum::extract::{Path, State};
 use axum::http::{HeaderMap, HeaderValue, header};
 use axum::response::{IntoResponse, Response};
 use inference::Tensor;
-use serde_json::{Map, Value};
+use serde_json::{Map, Value, json};
 use serving::call::{Call, Stage, Trace};
 use serving::http::stamp;
 use serving::meter::{Meter, metered};
@@ -27,7 +27,7 @@ use serving::wire::json::Read;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
-use vocabulary::Task;
+use vocabulary::{Answer, Task};
 
 /// Tables as a stream of Arrow's IPC format.
 const ARROW: &str = "application/vnd.apache.arrow.stream";
@@ -101,11 +101,17 @@ async fn answer(
     let (version, predictions) = match state {
         Some(state) => {
             let idempotency_key = headers.get("idempotency-key").and_then(|key| key.to_str().ok()).map(str::to_owned);
-            let ask = Ask { idempotency_key, version: None };
+            let ask = Ask { idempotency_key, version: None, explain: request.options.explain };
             let given = predict::predict(app, name, &request.rows, &ask, call).await?;
             let live = app.routes.load().live(name).map(|live| live.number);
             let version = given.first().map(|first| first.version).or(live).unwrap_or_default();
             (version, given.iter().map(|given| declared(state, given)).collect())
+        }
+        None if request.options.explain => {
+            let what = format!(
+                "\"{name}\" is an imported model, which cannot say why it answers what it does; leave explain out"
+            );
+            return Err(ApiError::malformed(what));
         }
         None => by_import(app, name, &request.rows, call).await?,
     };
@@ -137,12 +143,25 @@ fn orders(options: &PredictOptions, call: &mut Call) -> ApiResult<()> {
 }
 
 fn declared(state: &ModelState, given: &Given) -> PredictionOut {
-    let binary = state.spec.task == Task::Binary;
+    let value = given.value.value();
+    let (probability, label, probabilities) = match &given.value {
+        Answer::Classes(all) => {
+            let names = state.spec.class_names();
+            let label = state.spec.classes.get(value as usize).map(|class| json!(class));
+            (Some(all[value as usize]), label, Some(names.into_iter().zip(all.iter().copied()).collect()))
+        }
+        Answer::One(p) if state.spec.task == Task::Binary => {
+            (Some(*p), Some(Value::from(u8::from(*p >= state.spec.objective.threshold))), None)
+        }
+        Answer::One(_) => (None, None, None),
+    };
     PredictionOut {
         id: Some(given.id.to_string()),
-        value: given.value,
-        probability: binary.then_some(given.value),
-        label: binary.then(|| Value::from(u8::from(given.value >= state.spec.objective.threshold))),
+        value,
+        probability,
+        label,
+        probabilities,
+        contributions: given.parts.clone(),
         version: given.version,
     }
 }
@@ -187,7 +206,15 @@ fn shaped(facts: &serving::registry::Facts, output: &Tensor, version: u32) -> Op
         let best = |row: &[f64]| {
             let place = (0..row.len()).max_by(|a, b| row[*a].total_cmp(&row[*b]).then(b.cmp(a))).unwrap_or(0);
             let (value, label) = (row[place], Some(class(place)));
-            PredictionOut { id: None, value, probability: Some(value), label, version }
+            PredictionOut {
+                id: None,
+                value,
+                probability: Some(value),
+                label,
+                probabilities: None,
+                contributions: None,
+                version,
+            }
         };
         return Some(all.chunks_exact(width).map(best).collect());
     }
@@ -197,6 +224,8 @@ fn shaped(facts: &serving::registry::Facts, output: &Tensor, version: u32) -> Op
         value,
         probability: binary.then_some(value),
         label: binary.then(|| class(usize::from(value >= 0.5))),
+        probabilities: None,
+        contributions: None,
         version,
     };
     Some(imported::values(output)?.into_iter().map(one).collect())

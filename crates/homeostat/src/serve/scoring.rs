@@ -27,6 +27,7 @@ impl Scoring {
 
 impl Execute for Scoring {
     type Input = RecordBatch;
+    /// Row-major, as many numbers a row as the model has outputs.
     type Output = Vec<f64>;
 
     fn execute(&self, parts: &[&RecordBatch]) -> Vec<Result<Vec<f64>, RunError>> {
@@ -36,7 +37,7 @@ impl Execute for Scoring {
         {
             let mut rest = values.as_slice();
             let part = |batch: &&RecordBatch| {
-                let (mine, others) = rest.split_at(batch.num_rows());
+                let (mine, others) = rest.split_at(batch.num_rows() * self.0.spec.outputs());
                 rest = others;
                 Ok(mine.to_vec())
             };

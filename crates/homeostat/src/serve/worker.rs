@@ -128,7 +128,7 @@ fn score(app: &App, routes: &Routes, model: &str, answered: &Answered) -> anyhow
     for version in versions_of(route) {
         let Some(artifact) = routes.artifact(model, version) else { continue };
         if version != answered.version {
-            for (id, value) in answered.ids.iter().zip(artifact.answer(&answered.batch)?) {
+            for (id, value) in answered.ids.iter().zip(artifact.answers(&answered.batch)?) {
                 records.push(ShadowScore { id: *id, model: model.to_owned(), version, value });
             }
         }
@@ -144,7 +144,7 @@ fn score(app: &App, routes: &Routes, model: &str, answered: &Answered) -> anyhow
     {
         let mut ledger = state.ledger();
         for record in &records {
-            ledger.add_shadow(record.id, record.version, record.value);
+            ledger.add_shadow(record.id, record.version, record.value.clone());
         }
     }
     state.worker.scored_rows.fetch_add(records.len() as u64, Ordering::Relaxed);

@@ -33,6 +33,7 @@ impl Attempt {
             threads: self.threads,
             parent: None,
             earlier: &[],
+            teacher: None,
             program: "0.0.0",
             progress,
             checkpoints: None,

@@ -106,7 +106,7 @@ impl Scored {
         }
         let mut said: HashMap<PredictionId, HashMap<u32, f64>> = HashMap::new();
         for shadow in &logged.shadows {
-            said.entry(shadow.id).or_default().insert(shadow.version, shadow.value);
+            said.entry(shadow.id).or_default().insert(shadow.version, shadow.value.value());
         }
         // The log holds rows as they were answered; sums of floats need an order that is the same in each run.
         let mut predictions: Vec<&Prediction> = logged.predictions.iter().collect();
@@ -114,7 +114,7 @@ impl Scored {
         let rows = predictions.into_iter().filter_map(|prediction| {
             let (_, outcome) = outcomes.get(&prediction.id)?;
             let mut said = said.remove(&prediction.id).unwrap_or_default();
-            said.insert(prediction.version, prediction.value);
+            said.insert(prediction.version, prediction.value.value());
             Some((prediction.at, said, *outcome))
         });
         Scored { rows: rows.collect() }
