@@ -37,9 +37,12 @@ pub mod section {
     /// What an earlier training needs to answer.
     pub const TO_ANSWER: [&str; 4] = [MANIFEST, PIPELINE, MODEL, CALIBRATION];
 
+    /// How the names of earlier trainings' sections begin.
+    pub(crate) const EARLIER: &str = "earlier.";
+
     /// Where a section of the earlier training of this place is kept.
     pub(crate) fn earlier(place: usize, name: &str) -> String {
-        format!("earlier.{place}.{name}")
+        format!("{EARLIER}{place}.{name}")
     }
 }
 
@@ -100,6 +103,12 @@ impl Bundle {
             let part = |name: &str| Ok((name.to_owned(), self.section(&section::earlier(place, name))?.to_vec()));
             Bundle::new(section::TO_ANSWER.into_iter().map(part).collect::<Result<_, BundleError>>()?)
         })
+    }
+
+    /// What belongs to this training alone, without the earlier ones that are averaged in.
+    pub fn own_sections(&self) -> BTreeMap<String, Vec<u8>> {
+        let own = self.sections.iter().filter(|(name, _)| !name.starts_with(section::EARLIER));
+        own.map(|(name, content)| (name.clone(), content.clone())).collect()
     }
 
     pub fn names(&self) -> impl Iterator<Item = &str> {
@@ -260,6 +269,7 @@ mod tests {
         let carried: Vec<Bundle> = Bundle::decode(&third.encode()).unwrap().earlier().map(Result::unwrap).collect();
         assert_eq!(carried, [training(b"2"), training(b"1")]);
         assert_eq!(third.section(section::MODEL).unwrap(), b"3");
+        assert_eq!(third.own_sections(), training(b"3").own_sections());
         assert!(matches!(training(b"1").with_earlier([&bundle()]), Err(BundleError::Missing(_))));
     }
 

@@ -42,6 +42,9 @@ pub struct Manifest {
     /// The version that this one was made from.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub parent: Option<Digest>,
+    /// How it was made from its parent, where it was not trained but made smaller.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub made_by: Option<String>,
     /// Bundles whose own training is averaged into the answers, newest first.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub averaged_with: Vec<Digest>,

@@ -26,4 +26,4 @@ pub use fit::{Phase, Progress, class_loss, log_loss};
 pub use metrics::{ECE_BINS, evaluate};
 pub use paired::{Difference, paired};
 pub use split::{Split, split};
-pub use train::{Teacher, TrainRequest, Trained, train};
+pub use train::{HeldOut, Measured, Teacher, TrainRequest, Trained, train};

@@ -54,6 +54,17 @@ pub struct TrainRequest<'a> {
     pub checkpoints: Option<&'a dyn Checkpoints>,
 }
 
+/// A model that has not seen the test rows, with its pipeline.
+pub struct Measured {
+    pub pipeline: Pipeline,
+    pub predictor: Predictor,
+}
+
+pub struct HeldOut {
+    pub validation: Vec<u32>,
+    pub test: Vec<u32>,
+}
+
 /// A teacher's word on each row (distillation: Hinton, Vinyals & Dean, "Distilling the Knowledge in a Neural Network",
 /// 2015, at temperature 1). Rows without an outcome are learned from too, where they are not newer than the train part.
 #[derive(Clone, Copy)]
@@ -73,6 +84,10 @@ pub struct Trained {
     pub manifest: Manifest,
     /// On the test rows; on the validation rows where there is no test part.
     pub metrics: Metrics,
+    /// The model that the metrics were measured with, where the one in the bundle then learned from the test rows too.
+    pub measured: Option<Measured>,
+    /// Places of the request's rows that were held out.
+    pub held_out: HeldOut,
     /// Which one was kept.
     pub learner: LearnerKind,
     /// Validation loss (log loss or root mean squared error, uncalibrated) of each learner that was tried.
@@ -203,12 +218,14 @@ impl<'a> Job<'a> {
         let loss = self.loss_reference(&predicted, &tested_outcome);
 
         let refitted_on_all = spec.split.refit && !self.split.test.is_empty();
-        let (pipeline, model) = if refitted_on_all {
+        let (pipeline, model, measured) = if refitted_on_all {
             learned = merged(&learned, &merged(&self.split.validation, &self.split.test));
             learned.dedup();
-            refit(&learned, Phase::RefitAll)?
+            let predictor = Predictor { model, calibration: calibration.clone() };
+            let (whole, model) = refit(&learned, Phase::RefitAll)?;
+            (whole, model, Some(Measured { pipeline, predictor }))
         } else {
-            (pipeline, model)
+            (pipeline, model, None)
         };
         if rounds == 1 {
             notes.push(format!(
@@ -235,6 +252,7 @@ impl<'a> Job<'a> {
             time: self.span(&learned),
             rounds,
             parent: self.request.parent,
+            made_by: None,
             averaged_with: self.request.earlier.iter().map(Bundle::digest).collect(),
             program: self.request.program.to_owned(),
             layout: pipeline.layout().clone(),
@@ -243,7 +261,9 @@ impl<'a> Job<'a> {
         let bundle = self.bundle(&manifest, &pipeline, model.as_ref(), &calibration, &reference)?;
         let encoded = bundle.encode();
         self.report(learner, Phase::Evaluate, 1, 1);
-        Ok(Trained { digest: Digest::of(&encoded), bundle, encoded, manifest, metrics, learner, tried, notes })
+        let held_out = HeldOut { validation: self.split.validation.clone(), test: self.split.test.clone() };
+        let digest = Digest::of(&encoded);
+        Ok(Trained { digest, bundle, encoded, manifest, metrics, measured, held_out, learner, tried, notes })
     }
 
     /// Fits each learner that is asked for with early stopping; the lowest validation loss wins, the first where equal.

@@ -1,0 +1,210 @@
+//! A smaller version from a version: a student learns from it, what does little is removed, numbers take fewer bits. Each
+//! step is done twice: to the version itself, which is what ships, and to its twin that has not seen the test rows, which
+//! is what is measured.
+
+use super::smaller::{self, Aid};
+use crate::data;
+use crate::error::LearnError;
+use crate::train::{Measured, Teacher, TrainRequest, train};
+use arrow::record_batch::RecordBatch;
+use features::Pipeline;
+use inference::{Bundle, Manifest, Predictor, load_model, section};
+use serde::{Deserialize, Serialize};
+use vocabulary::model::LearnerKind;
+use vocabulary::{Digest, ModelSpec};
+
+/// Share of the teacher's word in what a student learns; the rest is what came true. A judgement, in the range that
+/// Hinton et al. (2015) and later work use.
+const TEACHER_SHARE: f64 = 0.7;
+
+/// What is done to a version, in this order.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Steps {
+    /// A student of this kind learns from the version.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub distill: Option<LearnerKind>,
+    /// This share of units, trees or weights is removed, those that do least.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub prune: Option<f64>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub quantize: Option<Quantize>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Quantize {
+    /// Dense layers and tables in 8 bits; trees' thresholds by number, their leaves in 16 bits.
+    Int8,
+    /// As `Int8`, with tables in 4 bits and leaves in 8.
+    Int4,
+}
+
+impl Steps {
+    /// In words, such as `distill linear, prune 30 %, int8`.
+    pub fn name(&self) -> String {
+        let mut words = Vec::new();
+        words.extend(self.distill.map(|learner| format!("distill {}", learner.name())));
+        words.extend(self.prune.map(|share| format!("prune {:.0} %", share * 100.0)));
+        words.extend(self.quantize.map(|bits| match bits {
+            Quantize::Int8 => "int8".to_owned(),
+            Quantize::Int4 => "int4".to_owned(),
+        }));
+        words.join(", ")
+    }
+}
+
+/// A version and what is needed to make others of it.
+pub struct Ground<'a> {
+    request: TrainRequest<'a>,
+    manifest: Manifest,
+    bundle: &'a Bundle,
+    pub(super) whole: Measured,
+    /// The same training without the test rows; none where the version itself has not seen them.
+    twin: Option<Measured>,
+    /// What teaches students: the twin's answers to all rows, or other versions'.
+    teacher: Vec<f64>,
+    /// Rows that choose what to remove and set ranges.
+    validation: RecordBatch,
+    validation_target: Vec<f64>,
+    pub(super) test: RecordBatch,
+    pub(super) test_target: Vec<f64>,
+    /// Sentences for a person.
+    pub notes: Vec<String>,
+}
+
+/// A smaller version.
+pub struct Variant {
+    pub steps: Steps,
+    pub bundle: Bundle,
+    pub digest: Digest,
+    pub manifest: Manifest,
+    pub encoded: Vec<u8>,
+    pub(super) whole: Measured,
+    twin: Option<Measured>,
+    pub notes: Vec<String>,
+}
+
+impl Variant {
+    pub(super) fn measured(&self) -> &Measured {
+        self.twin.as_ref().unwrap_or(&self.whole)
+    }
+}
+
+impl<'a> Ground<'a> {
+    /// Trains the version in `bundle` again by the request that it was trained by, to have its twin. `taught_by` are other
+    /// versions' answers to the request's rows, row-major, where not the version itself is to teach.
+    pub fn prepare(request: TrainRequest<'a>, bundle: &'a Bundle, taught_by: Option<Vec<f64>>) -> Result<Self, LearnError> {
+        let manifest: Manifest = bundle.json(section::MANIFEST)?;
+        if let Some(steps) = &manifest.made_by {
+            return Err(LearnError::Compressed { model: manifest.model, steps: steps.clone() });
+        }
+        let trained = train(&TrainRequest { teacher: None, earlier: &[], parent: manifest.parent, ..request })?;
+        let mut notes = Vec::new();
+        let own = Bundle::new(bundle.own_sections())?;
+        if trained.bundle.section(section::MODEL)? != own.section(section::MODEL)? {
+            notes.push(
+                "the version could not be made again from its data and declaration; its loss is that of a version \
+                 trained on what there is now"
+                    .to_owned(),
+            );
+        }
+        let target = features::target_values(request.spec, request.rows)?;
+        let select = |rows: &[u32]| -> Result<(RecordBatch, Vec<f64>), LearnError> {
+            Ok((data::select(request.rows, rows)?, rows.iter().map(|row| target[*row as usize]).collect()))
+        };
+        let (validation, validation_target) = select(&trained.held_out.validation)?;
+        let held_out = if trained.held_out.test.is_empty() { &trained.held_out.validation } else { &trained.held_out.test };
+        let (test, test_target) = select(held_out)?;
+        let whole = opened(bundle)?;
+        let teacher = match taught_by {
+            Some(answers) => answers,
+            None => answers(trained.measured.as_ref().unwrap_or(&whole), request.rows)?,
+        };
+        let twin = trained.measured;
+        Ok(Ground { request, manifest, bundle, whole, twin, teacher, validation, validation_target, test, test_target, notes })
+    }
+
+    pub fn spec(&self) -> &ModelSpec {
+        self.request.spec
+    }
+
+    /// Of the version's own training, in bytes.
+    pub(super) fn bytes(&self) -> Result<u64, LearnError> {
+        Ok(Bundle::new(self.bundle.own_sections())?.encode().len() as u64)
+    }
+
+    /// The version as it is measured: without the test rows.
+    pub(super) fn measured(&self) -> &Measured {
+        self.twin.as_ref().unwrap_or(&self.whole)
+    }
+
+    /// Makes the version that these steps give. Its metrics are filled in by [`Ground::measure`].
+    pub fn make(&self, steps: &Steps) -> Result<Variant, LearnError> {
+        let mut notes = Vec::new();
+        let (mut whole, mut twin, mut manifest, bundle) = match steps.distill {
+            None => {
+                let twin = self.twin.as_ref().map(copied).transpose()?;
+                (copied(&self.whole)?, twin, self.manifest.clone(), self.bundle.clone())
+            }
+            Some(learner) => {
+                let teacher = Some(Teacher { answers: &self.teacher, share: TEACHER_SHARE });
+                let mut spec = self.request.spec.clone();
+                smaller::student(&mut spec.learner, learner);
+                let request = TrainRequest { spec: &spec, learner, teacher, earlier: &[], checkpoints: None, ..self.request };
+                let trained = train(&request)?;
+                notes.extend(trained.notes);
+                (opened(&trained.bundle)?, trained.measured, trained.manifest, trained.bundle)
+            }
+        };
+        for part in std::iter::once(&mut whole).chain(twin.as_mut()) {
+            let aid = self.aid(&part.pipeline)?;
+            if let Some(share) = steps.prune {
+                part.predictor.model = smaller::prune(part.predictor.model.as_ref(), share, &aid)?;
+            }
+            if let Some(bits) = steps.quantize {
+                part.predictor.model = smaller::quantize(part.predictor.model.as_ref(), bits, &aid)?;
+            }
+        }
+        manifest.learner = whole.predictor.model.kind().to_owned();
+        manifest.layout = whole.predictor.model.layout().clone();
+        manifest.parent = Some(self.bundle.digest());
+        manifest.made_by = Some(steps.name());
+        manifest.averaged_with = Vec::new();
+        manifest.metrics = self.metrics(twin.as_ref().unwrap_or(&whole))?;
+        let mut sections = bundle.own_sections();
+        sections.extend([
+            Bundle::json_section(section::MANIFEST, &manifest)?,
+            (section::PIPELINE.to_owned(), whole.pipeline.to_json()),
+            (section::MODEL.to_owned(), whole.predictor.model.to_bytes()),
+            Bundle::json_section(section::CALIBRATION, &whole.predictor.calibration)?,
+        ]);
+        let bundle = Bundle::new(sections)?;
+        let encoded = bundle.encode();
+        let digest = Digest::of(&encoded);
+        Ok(Variant { steps: steps.clone(), bundle, digest, manifest, encoded, whole, twin, notes })
+    }
+
+    fn aid(&self, pipeline: &Pipeline) -> Result<Aid<'_>, LearnError> {
+        let inputs = pipeline.transform(&self.validation)?;
+        Ok(Aid { spec: self.request.spec, inputs, target: &self.validation_target, seed: self.request.seed })
+    }
+}
+
+/// The answers of a part to rows, row-major.
+pub(super) fn answers(part: &Measured, rows: &RecordBatch) -> Result<Vec<f64>, LearnError> {
+    let mut out = Vec::new();
+    part.predictor.predict(&part.pipeline.transform(rows)?, &mut out)?;
+    Ok(out)
+}
+
+fn opened(bundle: &Bundle) -> Result<Measured, LearnError> {
+    let predictor = Predictor::load(bundle)?;
+    Ok(Measured { pipeline: bundle.json(section::PIPELINE)?, predictor })
+}
+
+fn copied(part: &Measured) -> Result<Measured, LearnError> {
+    let model = &part.predictor.model;
+    let model = load_model(model.kind(), &model.to_bytes(), model.layout())?;
+    let predictor = Predictor { model, calibration: part.predictor.calibration.clone() };
+    Ok(Measured { pipeline: part.pipeline.clone(), predictor })
+}
