@@ -1,11 +1,11 @@
 //! What training reads off a canonical batch besides features: its digest, its times, and selections of rows.
 
 use crate::error::LearnError;
-use features::FeatureError;
 use arrow::array::{Array, ArrayRef, AsArray, UInt32Array};
 use arrow::compute::take_record_batch;
 use arrow::datatypes::{DataType, Float64Type, Int64Type, TimeUnit, TimestampMicrosecondType};
 use arrow::record_batch::RecordBatch;
+use features::FeatureError;
 use vocabulary::{Digest, ModelSpec, Timestamp};
 
 /// Digest of a canonical batch: names, types and values, whatever buffers they lie in.
@@ -87,17 +87,15 @@ pub(crate) fn weights(spec: &ModelSpec, batch: &RecordBatch) -> Result<Option<Ve
     };
     let values: Vec<f64> = match column.data_type() {
         DataType::Float64 => column.as_primitive::<Float64Type>().iter().map(|value| value.unwrap_or(1.0)).collect(),
-        DataType::Int64 => column.as_primitive::<Int64Type>().iter().map(|value| value.map_or(1.0, |n| n as f64)).collect(),
+        DataType::Int64 => {
+            column.as_primitive::<Int64Type>().iter().map(|value| value.map_or(1.0, |n| n as f64)).collect()
+        }
         other => {
             return Err(LearnError::NotCanonical { column: name.clone(), found: other.to_string() });
         }
     };
-    let wrong = |row: usize| LearnError::Weight {
-        model: spec.name.clone(),
-        column: name.clone(),
-        value: values[row],
-        row,
-    };
+    let wrong =
+        |row: usize| LearnError::Weight { model: spec.name.clone(), column: name.clone(), value: values[row], row };
     if let Some(row) = values.iter().position(|weight| !(weight.is_finite() && *weight >= 0.0)) {
         return Err(wrong(row));
     }

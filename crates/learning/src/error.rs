@@ -39,8 +39,12 @@ pub enum LearnError {
     Checkpoint { path: std::path::PathBuf, source: std::io::Error },
     #[error("the run's state was kept by another training (other data, declaration or seed); begin a new run")]
     OtherRun,
-    #[error("model \"{model}\": column \"{column}\" gives the weights, but holds {value} in row {row}; numbers above or at zero are expected, of which some are above it")]
+    #[error(
+        "model \"{model}\": column \"{column}\" gives the weights, but holds {value} in row {row}; numbers above or at zero are expected, of which some are above it"
+    )]
     Weight { model: String, column: String, value: f64, row: usize },
+    #[error("the rows could not be read from their source")]
+    Source(#[source] Box<dyn std::error::Error + Send + Sync>),
     #[error(transparent)]
     Features(#[from] FeatureError),
     #[error("rows could not be put together")]
