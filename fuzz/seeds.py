@@ -178,6 +178,8 @@ def models():
     yield bytes([0x00]) + b"\x20\0\x01\x40\0\xff"
     yield bytes([0x01]) + b"\x09\0\x01\x11\0\xff"
     yield bytes([0x03]) + b"HSLINEA1\x01" + struct.pack("<d", 0.5) + struct.pack("<I3d", 3, 1, 2, 3) + struct.pack("<I", 0)
+    two = b"HSLINEA2\x02" + struct.pack("<I2d", 2, 0.5, -0.5) + struct.pack("<I6d", 3, 1, 2, 3, 4, 5, 6)
+    yield bytes([0x03]) + two + struct.pack("<IIff", 1, 3, 0.5, 1.5) + struct.pack("<Q", 2) + b"st"
     yield bytes([0x02]) + b"HSTREES1\x01"
     yield b"\x04" + b'{"kind":"platt","a":1.5,"b":-0.5}'
     yield b"\x04" + b'{"kind":"isotonic","scores":[0.1,0.5,0.9],"values":[0,0.5,1]}'

@@ -17,7 +17,7 @@ fn layout(slots: bool) -> Layout {
     let column = |at: usize| DenseColumn { name: format!("c{at}"), categorical: false };
     let slots: Vec<String> = if slots { vec!["s".to_owned(), "t".to_owned()] } else { Vec::new() };
     let table_bits = if slots.is_empty() { 0 } else { 4 };
-    Layout { dense: (0..COLUMNS).map(column).collect(), slots, table_bits }
+    Layout { dense: (0..COLUMNS).map(column).collect(), slots, table_bits, tables: Vec::new() }
 }
 
 /// What [`load_model`] reads, whole.
@@ -34,7 +34,7 @@ static TREES: LazyLock<Vec<u8>> = LazyLock::new(|| {
 static LINEAR: LazyLock<Vec<u8>> = LazyLock::new(|| {
     let mut table = vec![0.0; 16];
     table[3] = 1.5;
-    let parts = LinearParts { link: Link::Logistic, bias: 0.25, dense: vec![1.0, -2.0, 0.5], table };
+    let parts = LinearParts { link: Link::Logistic, bias: vec![0.25], dense: vec![1.0, -2.0, 0.5], table };
     LinearModel::new(parts, layout(true)).expect("a linear model").to_bytes()
 });
 

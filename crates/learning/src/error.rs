@@ -49,6 +49,8 @@ pub enum LearnError {
     Slice { model: String, column: String },
     #[error("the version cannot be opened")]
     Load(#[from] inference::LoadError),
+    #[error("the rows could not be read from their source")]
+    Source(#[source] Box<dyn std::error::Error + Send + Sync>),
     #[error(transparent)]
     Features(#[from] FeatureError),
     #[error("rows could not be put together")]

@@ -4,6 +4,12 @@
 pub(crate) enum Purpose {
     Split = 1,
     RowOrder = 2,
+    /// Rows that a pipeline is fitted on, where not all fit into memory.
+    Sample = 20,
+    /// Validation rows that choose, where not all fit into memory.
+    ValidationSample = 21,
+    /// Test rows that judge, where there are too many.
+    TestSample = 22,
 }
 
 /// 64 bits for (seed, purpose, step, row): the finaliser of SplitMix64 (Steele et al., OOPSLA 2014) over each in turn.

@@ -276,23 +276,54 @@ impl Default for TreesSpec {
     }
 }
 
-/// FTRL-proximal (McMahan et al., "Ad Click Prediction: a View from the Trenches", KDD 2013, algorithm 1).
+/// Weights of dense columns and of hashed slots, learned in mini-batches.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct LinearSpec {
+    pub method: LinearMethod,
+    /// How fast weights change.
     pub alpha: f64,
+    /// Slows the first steps.
     pub beta: f64,
+    /// Penalty on each weight's magnitude beside the sum of the rows' losses; weights below it are zero.
     pub l1: f64,
+    /// Penalty on half of each weight's square.
     pub l2: f64,
     /// Passes over the rows at most; early stopping may keep fewer.
     pub epochs: u32,
     /// Weights are kept in a table of `1 << table_bits`.
     pub table_bits: u8,
+    /// Rows that see the same weights: a step of learning. 0 chooses by the number of rows: a thousandth of them, 256 at
+    /// least and 4096 at most.
+    pub batch_rows: u32,
+    /// Whether a version holds the learner's state beside the weights, so that it goes on learning where it ended. Twice
+    /// to four times the bytes.
+    pub keep_state: bool,
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum LinearMethod {
+    /// FTRL-proximal (McMahan et al., "Ad Click Prediction: a View from the Trenches", KDD 2013, algorithm 1).
+    #[default]
+    Ftrl,
+    /// Diagonal AdaGrad with composite mirror descent (Duchi et al., JMLR 2011).
+    Adagrad,
 }
 
 impl Default for LinearSpec {
     fn default() -> Self {
-        LinearSpec { alpha: 0.05, beta: 1.0, l1: 0.5, l2: 1.0, epochs: 8, table_bits: 18 }
+        LinearSpec {
+            method: LinearMethod::Ftrl,
+            alpha: 0.05,
+            beta: 1.0,
+            l1: 0.5,
+            l2: 1.0,
+            epochs: 8,
+            table_bits: 18,
+            batch_rows: 0,
+            keep_state: false,
+        }
     }
 }
 
@@ -577,6 +608,11 @@ impl ModelSpec {
             ("learner.network.learning_rate", self.learner.network.learning_rate, 1e-6, 1.0),
             ("learner.network.embedding_rate", self.learner.network.embedding_rate, 1e-6, 10.0),
             ("learner.linear.table_bits", f64::from(self.learner.linear.table_bits), 8.0, 28.0),
+            ("learner.linear.batch_rows", f64::from(self.learner.linear.batch_rows), 0.0, 65_536.0),
+            ("learner.linear.alpha", self.learner.linear.alpha, 1e-6, 100.0),
+            ("learner.linear.beta", self.learner.linear.beta, 1e-6, 1e6),
+            ("learner.linear.l1", self.learner.linear.l1, 0.0, 1e9),
+            ("learner.linear.l2", self.learner.linear.l2, 0.0, 1e9),
         ] {
             if !(low..=high).contains(&value) {
                 say(format!("{name} = {value} is outside {low} to {high}"));
