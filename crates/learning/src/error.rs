@@ -39,8 +39,20 @@ pub enum LearnError {
     Checkpoint { path: std::path::PathBuf, source: std::io::Error },
     #[error("the run's state was kept by another training (other data, declaration or seed); begin a new run")]
     OtherRun,
-    #[error("model \"{model}\": column \"{column}\" gives the weights, but holds {value} in row {row}; numbers above or at zero are expected, of which some are above it")]
+    #[error(
+        "model \"{model}\": column \"{column}\" gives the weights, but holds {value} in row {row}; numbers above or at zero are expected, of which some are above it"
+    )]
     Weight { model: String, column: String, value: f64, row: usize },
+    #[error("learner.trees.monotone names \"{column}\", which {what}")]
+    Monotone { column: String, what: String },
+    #[error(
+        "column \"{column}\" is infinite in row {row} of the rows to learn from; let the contract reject or repair it"
+    )]
+    Infinite { column: String, row: usize },
+    #[error("no round of boosting was asked for; set learner.trees.rounds above 0")]
+    Rounds,
+    #[error("the version to continue from does not fit: {what}; train a new one")]
+    Start { what: String },
     #[error(transparent)]
     Features(#[from] FeatureError),
     #[error("rows could not be put together")]

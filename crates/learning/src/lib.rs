@@ -26,3 +26,4 @@ pub use metrics::{ECE_BINS, brier, evaluate, most_probable};
 pub use paired::{Difference, paired};
 pub use split::{Split, split};
 pub use train::{TrainRequest, Trained, train};
+pub use trees::{Continuation, continue_trees};
