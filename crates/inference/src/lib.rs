@@ -7,6 +7,7 @@
 mod bundle;
 mod calibration;
 pub mod elementary;
+pub mod ensemble;
 mod forest;
 pub mod import;
 mod linear;

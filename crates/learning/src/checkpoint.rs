@@ -13,6 +13,11 @@ pub trait Checkpoints: Sync {
     /// the same bytes later.
     fn load(&self, stage: &str) -> Option<Vec<u8>>;
 
+    /// Whether an offer would be kept now: for a learner that must leave its stride to make its state.
+    fn due(&self) -> bool {
+        true
+    }
+
     /// Keeps `state()` if it is time to. Fails with [`LearnError::Stopped`] when the run was asked to stop; the state is
     /// kept then.
     fn offer(&self, stage: &str, state: &dyn Fn() -> Vec<u8>) -> Result<(), LearnError>;
@@ -63,6 +68,11 @@ impl Checkpoints for Folder {
         let mut bytes = std::fs::read(self.place(stage)).ok()?;
         let digest = bytes.split_off(bytes.len().checked_sub(32)?);
         (Digest::of(&bytes).0[..] == digest[..]).then_some(bytes)
+    }
+
+    fn due(&self) -> bool {
+        let last = self.last.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        self.stop.load(Ordering::Relaxed) || last.elapsed() >= self.every
     }
 
     fn offer(&self, stage: &str, state: &dyn Fn() -> Vec<u8>) -> Result<(), LearnError> {

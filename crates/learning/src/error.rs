@@ -51,6 +51,16 @@ pub enum LearnError {
     Load(#[from] inference::LoadError),
     #[error("the rows could not be read from their source")]
     Source(#[source] Box<dyn std::error::Error + Send + Sync>),
+    #[error("learner.trees.monotone names \"{column}\", which {what}")]
+    Monotone { column: String, what: String },
+    #[error(
+        "column \"{column}\" is infinite in row {row} of the rows to learn from; let the contract reject or repair it"
+    )]
+    Infinite { column: String, row: usize },
+    #[error("no round of boosting was asked for; set learner.trees.rounds above 0")]
+    Rounds,
+    #[error("the version to continue from does not fit: {what}; train a new one")]
+    Start { what: String },
     #[error(transparent)]
     Features(#[from] FeatureError),
     #[error("rows could not be put together")]

@@ -82,6 +82,11 @@ impl Watch<'_> {
         }
     }
 
+    /// Whether [`Watch::keep`] would keep the state now.
+    pub fn due(&self) -> bool {
+        self.checkpoints.is_some_and(Checkpoints::due)
+    }
+
     /// What this phase ended with, when the run was cut off after it.
     pub fn finished(&self) -> Option<Vec<u8>> {
         self.checkpoints?.load(&format!("{}.done", self.stage()))

@@ -27,3 +27,4 @@ pub use metrics::{ECE_BINS, evaluate};
 pub use paired::{Difference, paired};
 pub use split::{Split, split};
 pub use train::{HeldOut, Measured, Teacher, TrainRequest, Trained, train};
+pub use trees::{Continuation, continue_trees};

@@ -252,13 +252,39 @@ pub struct TreesSpec {
     pub leaves: u32,
     /// Rows that a leaf must hold at least.
     pub min_rows: u32,
+    /// Splits on the way to a leaf at most; 0 means no limit.
+    pub depth: u32,
     /// Share of columns that each tree sees.
     pub column_share: f64,
+    /// Share of those columns that each split sees.
+    pub node_column_share: f64,
     /// Share of rows that each tree sees.
     pub row_share: f64,
+    pub row_sampling: RowSampling,
+    pub l1: f64,
     pub l2: f64,
+    /// Fall of the loss below which a leaf is not split.
+    pub min_gain: f64,
+    /// Draws a leaf towards its parent as strongly as this many rows of the leaf draw it to their own value; 0 means not.
+    pub smoothing: f64,
+    /// Intervals into which a column's values are sorted at most.
+    pub max_bins: u32,
+    /// By name of a column: 1 where the answer may only rise with it, -1 where it may only fall. Not for several classes.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub monotone: BTreeMap<String, i8>,
     /// Rounds without improvement on the validation rows after which boosting stops; 0 means never.
     pub patience: u32,
+}
+
+/// Which rows a tree sees where `row_share` is below 1.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum RowSampling {
+    #[default]
+    Uniform,
+    /// Rows with large gradients are more likely, and all are reweighted (minimal-variance sampling, Ibragimov and Gusev,
+    /// NeurIPS 2019).
+    Gradient,
 }
 
 impl Default for TreesSpec {
@@ -268,9 +294,17 @@ impl Default for TreesSpec {
             learning_rate: 0.06,
             leaves: 31,
             min_rows: 15,
+            depth: 0,
             column_share: 0.8,
+            node_column_share: 1.0,
             row_share: 1.0,
+            row_sampling: RowSampling::Uniform,
+            l1: 0.0,
             l2: 0.5,
+            min_gain: 0.0,
+            smoothing: 0.0,
+            max_bins: 256,
+            monotone: BTreeMap::new(),
             patience: 30,
         }
     }
@@ -586,6 +620,14 @@ impl ModelSpec {
         if !self.learner.class_weights.is_none() && self.task == Task::Regression {
             say("learner.class_weights is for classification".to_owned());
         }
+        for (column, direction) in &self.learner.trees.monotone {
+            if ![1, -1].contains(direction) {
+                say(format!("learner.trees.monotone: {direction} of \"{column}\" is neither 1 nor -1"));
+            }
+        }
+        if !self.learner.trees.monotone.is_empty() && self.task == Task::Multiclass {
+            say("learner.trees.monotone is not for task = \"multiclass\": a class's probability depends on all classes' trees".to_owned());
+        }
         if self.data.file.is_some() == self.data.sql.is_some() {
             say("data needs either file or sql".to_owned());
         }
@@ -604,6 +646,14 @@ impl ModelSpec {
             ("learner.trees.learning_rate", self.learner.trees.learning_rate, 1e-4, 1.0),
             ("learner.trees.column_share", self.learner.trees.column_share, 0.01, 1.0),
             ("learner.trees.row_share", self.learner.trees.row_share, 0.01, 1.0),
+            ("learner.trees.node_column_share", self.learner.trees.node_column_share, 0.01, 1.0),
+            ("learner.trees.leaves", f64::from(self.learner.trees.leaves), 2.0, 65_536.0),
+            ("learner.trees.depth", f64::from(self.learner.trees.depth), 0.0, 512.0),
+            ("learner.trees.l1", self.learner.trees.l1, 0.0, 1e9),
+            ("learner.trees.l2", self.learner.trees.l2, 0.0, 1e9),
+            ("learner.trees.min_gain", self.learner.trees.min_gain, 0.0, 1e9),
+            ("learner.trees.smoothing", self.learner.trees.smoothing, 0.0, 1e9),
+            ("learner.trees.max_bins", f64::from(self.learner.trees.max_bins), 2.0, 65_536.0),
             ("learner.network.batch_rows", f64::from(self.learner.network.batch_rows), 1.0, 65_536.0),
             ("learner.network.learning_rate", self.learner.network.learning_rate, 1e-6, 1.0),
             ("learner.network.embedding_rate", self.learner.network.embedding_rate, 1e-6, 10.0),
