@@ -4,6 +4,10 @@
 pub(crate) enum Purpose {
     Split = 1,
     RowOrder = 2,
+    /// Points of a search: the step is the trial, the row the draw.
+    Proposal = 20,
+    /// Rows that a search measures a point on.
+    Rung = 21,
 }
 
 /// 64 bits for (seed, purpose, step, row): the finaliser of SplitMix64 (Steele et al., OOPSLA 2014) over each in turn.

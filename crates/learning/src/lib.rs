@@ -16,6 +16,7 @@ mod split;
 mod testing;
 mod train;
 mod trees;
+pub mod tune;
 
 pub use calibrate::choose as choose_calibration;
 pub use checkpoint::{Checkpoints, Folder};
