@@ -58,6 +58,7 @@ pub fn spec() -> ModelSpec {
         data: DataSpec::default(),
         features: Default::default(),
         learner: Default::default(),
+        tuning: Default::default(),
         split: Default::default(),
         objective: Default::default(),
         monitors: Default::default(),

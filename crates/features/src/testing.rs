@@ -42,6 +42,7 @@ pub(crate) fn spec(target: &str) -> ModelSpec {
         data: DataSpec { file: Some("x.parquet".to_owned()), ..Default::default() },
         features: Default::default(),
         learner: Default::default(),
+        tuning: Default::default(),
         split: Default::default(),
         objective: Default::default(),
         monitors: Default::default(),

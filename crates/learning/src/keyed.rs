@@ -10,6 +10,10 @@ pub(crate) enum Purpose {
     ValidationSample = 21,
     /// Test rows that judge, where there are too many.
     TestSample = 22,
+    /// Points of a search: the step is the trial, the row the draw.
+    Proposal = 30,
+    /// Rows that a search measures a point on.
+    Rung = 31,
 }
 
 /// 64 bits for (seed, purpose, step, row): the finaliser of SplitMix64 (Steele et al., OOPSLA 2014) over each in turn.

@@ -17,6 +17,7 @@ mod taught;
 mod testing;
 mod train;
 mod trees;
+pub mod tune;
 
 pub use calibrate::choose as choose_calibration;
 pub use checkpoint::{Checkpoints, Folder};

@@ -78,6 +78,7 @@ pub(crate) fn spec(task: Task) -> ModelSpec {
         data: DataSpec { file: Some("departures.parquet".to_owned()), ..DataSpec::default() },
         features: vocabulary::model::FeatureSpec { exclude: vec![other.to_owned()], ..Default::default() },
         learner: Default::default(),
+        tuning: Default::default(),
         split: vocabulary::model::SplitSpec { refit: false, ..Default::default() },
         objective: Default::default(),
         monitors: Default::default(),

@@ -13,6 +13,7 @@ pub mod profile;
 pub mod record;
 pub mod suggest;
 pub mod time;
+pub mod tuning;
 
 pub use answer::Answer;
 pub use contract::{Column, ColumnKind, Contract, NullPolicy, Repair};

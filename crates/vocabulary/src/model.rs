@@ -3,6 +3,7 @@
 use crate::contract::Scalar;
 use crate::id::Share;
 use crate::time::Span;
+pub use crate::tuning::{ParameterSpec, TuningMetric, TuningSpec, TuningValue};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
@@ -37,6 +38,8 @@ pub struct ModelSpec {
     pub features: FeatureSpec,
     #[serde(default)]
     pub learner: LearnerSpec,
+    #[serde(default, skip_serializing_if = "TuningSpec::is_default")]
+    pub tuning: TuningSpec,
     #[serde(default)]
     pub split: SplitSpec,
     #[serde(default)]
@@ -634,6 +637,7 @@ impl ModelSpec {
         if self.data.sql.is_none() && !self.data.tables.is_empty() {
             say("data.tables is for data.sql".to_owned());
         }
+        self.tuning.problems(self.task).into_iter().for_each(&mut say);
         for (name, value, low, high) in [
             ("split.test", self.split.test, 0.0, 0.9),
             ("split.validation", self.split.validation, 0.01, 0.9),

@@ -57,6 +57,7 @@ pub fn run(args: &Init, json: bool) -> Result<bool> {
         data: DataSpec { file: Some(format!("data/{file_name}")), sql: None, tables: BTreeMap::new() },
         features: Default::default(),
         learner: Default::default(),
+        tuning: Default::default(),
         split: Default::default(),
         objective: Default::default(),
         monitors: Default::default(),

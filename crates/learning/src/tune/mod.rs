@@ -1,0 +1,24 @@
+//! Tuning: a search for the values of a declaration that give the least loss on the validation rows, by asynchronous
+//! successive halving ([`halving`]) with proposals of a tree-structured Parzen estimator ([`proposer`]), decided in
+//! logical order ([`logic`]): the same seed gives the same trials and winner with any number of workers, and after a kill.
+
+mod error;
+mod halving;
+mod journal;
+mod logic;
+mod normal;
+mod parzen;
+mod proposer;
+mod search;
+mod space;
+#[cfg(test)]
+mod tests;
+mod trial;
+
+pub use error::TuneError;
+pub use logic::Settings;
+pub use search::{
+    Budget, Call, Ending, Failure, Measured, Money, Objective, Progress, Runtime, Search, Searched,
+};
+pub use space::{Condition, Domain, Parameter, Point, Scale, Space};
+pub use trial::Trial;
