@@ -68,7 +68,8 @@ fn against(values: &Values<'_>, rows: usize, positive: &Scalar) -> Result<Vec<f6
 }
 
 fn classes(values: &Values<'_>, rows: usize, classes: &[String]) -> Result<Vec<f64>, String> {
-    let places: HashMap<&str, f64> = classes.iter().enumerate().map(|(place, name)| (name.as_str(), place as f64)).collect();
+    let places: HashMap<&str, f64> =
+        classes.iter().enumerate().map(|(place, name)| (name.as_str(), place as f64)).collect();
     let place = |row| match words(values, row) {
         None => Ok(f64::NAN),
         Some(text) => places.get(text.as_str()).copied().ok_or_else(|| {

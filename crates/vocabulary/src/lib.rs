@@ -12,6 +12,7 @@ pub mod profile;
 pub mod record;
 pub mod suggest;
 pub mod time;
+pub mod turns;
 
 pub use contract::{Column, ColumnKind, Contract, NullPolicy, Repair};
 pub use finding::{Finding, FindingKind};
