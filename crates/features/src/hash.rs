@@ -13,6 +13,10 @@ pub(crate) enum Purpose {
     Category = 1,
     Bin = 2,
     Part = 3,
+    /// A value that a vocabulary does not hold.
+    Unknown = 4,
+    /// The signs of a random projection.
+    Projection = 5,
 }
 
 /// A value that can be a category.
@@ -84,6 +88,13 @@ impl SlotHash {
 #[inline]
 pub(crate) fn slot(hash: u64, bits: u8) -> u32 {
     (hash >> (64 - u32::from(bits))) as u32
+}
+
+/// The place of a finished hash among `count`, each as likely (Lemire, "Fast random integer generation in an interval",
+/// 2019, without the rejection: the bias is below `count` in 2^64).
+#[inline]
+pub(crate) fn among(hash: u64, count: u32) -> u32 {
+    ((u128::from(hash) * u128::from(count)) >> 64) as u32
 }
 
 /// MurmurHash3's finaliser, a bijection.

@@ -14,6 +14,10 @@ pub(crate) enum Purpose {
     Proposal = 30,
     /// Rows that a search measures a point on.
     Rung = 31,
+    /// Which row's value a column gets when its importance is measured.
+    SelectColumn = 40,
+    /// Which row's target a row gets in a version that stands for chance.
+    SelectTarget = 41,
 }
 
 /// 64 bits for (seed, purpose, step, row): the finaliser of SplitMix64 (Steele et al., OOPSLA 2014) over each in turn.

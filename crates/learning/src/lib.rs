@@ -11,6 +11,7 @@ mod linear;
 mod metrics;
 mod network;
 mod paired;
+pub mod select;
 mod split;
 mod taught;
 #[cfg(test)]

@@ -104,27 +104,28 @@ pub fn train(request: &TrainRequest) -> Result<Trained, LearnError> {
 }
 
 /// The rows of a request, checked, and what is read off them once.
-struct Job<'a> {
-    request: &'a TrainRequest<'a>,
-    target: Vec<f64>,
+#[derive(Clone)]
+pub(crate) struct Job<'a> {
+    pub(crate) request: &'a TrainRequest<'a>,
+    pub(crate) target: Vec<f64>,
     times: Option<Vec<Timestamp>>,
     /// Each row's own weight, where the declaration names a column.
     own_weights: Option<Vec<f64>>,
     rows_without_outcome: u64,
-    split: Split,
+    pub(crate) split: Split,
 }
 
 /// What a learner found on the validation rows.
-struct Found {
+pub(crate) struct Found {
     learner: LearnerKind,
-    pipeline: Pipeline,
-    stopping: Stopping,
-    loss: f64,
-    notes: Vec<String>,
+    pub(crate) pipeline: Pipeline,
+    pub(crate) stopping: Stopping,
+    pub(crate) loss: f64,
+    pub(crate) notes: Vec<String>,
 }
 
 impl<'a> Job<'a> {
-    fn new(request: &'a TrainRequest<'a>) -> Result<Job<'a>, LearnError> {
+    pub(crate) fn new(request: &'a TrainRequest<'a>) -> Result<Job<'a>, LearnError> {
         let spec = request.spec;
         let target = target_values(spec, request.rows)?;
         check_target(spec, &target)?;
@@ -286,7 +287,7 @@ impl<'a> Job<'a> {
         Ok((best, tried))
     }
 
-    fn try_learner(&self, learner: LearnerKind) -> Result<Found, LearnError> {
+    pub(crate) fn try_learner(&self, learner: LearnerKind) -> Result<Found, LearnError> {
         let (pipeline, notes) = self.fit_pipeline(learner, &self.split.train)?;
         let sample = self.sample(&pipeline, &self.split.train)?;
         let validation = Sample {
@@ -312,6 +313,21 @@ impl<'a> Job<'a> {
         };
         let loss = loss(goal.task, &stopping.scores, &outcome);
         Ok(Found { learner, pipeline, stopping, loss, notes })
+    }
+
+    /// The same rows with other outcomes.
+    pub(crate) fn with_target(&self, target: Vec<f64>) -> Job<'a> {
+        Job { target, ..self.clone() }
+    }
+
+    /// The model of the train rows alone after this many rounds.
+    pub(crate) fn fit_rounds_on_train(
+        &self,
+        learner: LearnerKind,
+        pipeline: &Pipeline,
+        rounds: u32,
+    ) -> Result<Box<dyn Model>, LearnError> {
+        self.fit_rounds(learner, pipeline, &self.split.train, rounds, Phase::Fit)
     }
 
     fn refit(
@@ -350,7 +366,7 @@ impl<'a> Job<'a> {
         Ok(model)
     }
 
-    fn fit_pipeline(&self, learner: LearnerKind, rows: &[u32]) -> Result<(Pipeline, Vec<String>), LearnError> {
+    pub(crate) fn fit_pipeline(&self, learner: LearnerKind, rows: &[u32]) -> Result<(Pipeline, Vec<String>), LearnError> {
         self.report(learner, Phase::Features, 0, 1);
         let TrainRequest { spec, contract, rows: batch, seed, .. } = *self.request;
         let recipe = match learner {
@@ -422,7 +438,7 @@ impl<'a> Job<'a> {
         }
     }
 
-    fn targets(&self, rows: &[u32]) -> Vec<f64> {
+    pub(crate) fn targets(&self, rows: &[u32]) -> Vec<f64> {
         rows.iter().map(|row| self.target[*row as usize]).collect()
     }
 

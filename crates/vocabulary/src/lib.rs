@@ -14,6 +14,7 @@ pub mod record;
 pub mod suggest;
 pub mod time;
 pub mod tuning;
+pub mod turns;
 
 pub use answer::Answer;
 pub use contract::{Column, ColumnKind, Contract, NullPolicy, Repair};

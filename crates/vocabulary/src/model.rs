@@ -1,5 +1,9 @@
 //! A model's declaration. On disk: `models/NAME.toml`.
 
+mod features;
+
+pub use features::{Difference, FeatureSpec, ReduceMethod, ReduceSpec, TimePart, TimeParts, VocabularySpec};
+
 use crate::contract::Scalar;
 use crate::id::Share;
 use crate::time::Span;
@@ -87,73 +91,6 @@ pub struct DataSpec {
     /// The tables that the query reads: name to file.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub tables: BTreeMap<String, String>,
-}
-
-/// What the pipeline makes of the columns. Without anything declared, every contract column except target, time, key
-/// and `outcome_at` is used as its type suggests.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields, default)]
-pub struct FeatureSpec {
-    /// The columns to use; all usable ones when empty.
-    #[serde(skip_serializing_if = "Vec::is_empty")]
-    pub columns: Vec<String>,
-    /// Columns never to use.
-    #[serde(skip_serializing_if = "Vec::is_empty")]
-    pub exclude: Vec<String>,
-    /// Parts of an instant in a named time zone.
-    #[serde(skip_serializing_if = "Vec::is_empty")]
-    pub time_parts: Vec<TimeParts>,
-    /// Combinations of string (or integer) columns taken as one category.
-    #[serde(skip_serializing_if = "Vec::is_empty")]
-    pub cross: Vec<Vec<String>>,
-    /// Time between two instants, in seconds.
-    #[serde(skip_serializing_if = "Vec::is_empty")]
-    pub difference: Vec<Difference>,
-    /// String columns (or crosses, as `a*b`) replaced by the smoothed mean of the target; all string columns with more
-    /// than 16 categories when empty. Trees only.
-    #[serde(skip_serializing_if = "Vec::is_empty")]
-    pub target_mean: Vec<String>,
-}
-
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct TimeParts {
-    pub column: String,
-    /// A name of the time-zone database, such as `America/New_York`.
-    #[serde(default = "utc")]
-    pub zone: String,
-    pub parts: Vec<TimePart>,
-}
-
-fn utc() -> String {
-    "UTC".to_owned()
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum TimePart {
-    /// 0 to 23
-    Hour,
-    /// 0 to 1439
-    MinuteOfDay,
-    /// 0 (Monday) to 6
-    Weekday,
-    /// 0 to 167, from Monday midnight
-    HourOfWeek,
-    /// 1 to 31
-    Day,
-    /// 1 to 12
-    Month,
-    /// 1 to 366
-    DayOfYear,
-    Year,
-}
-
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Difference {
-    pub later: String,
-    pub earlier: String,
 }
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -594,6 +531,12 @@ impl ModelSpec {
             column("features.difference", &difference.later);
             column("features.difference", &difference.earlier);
         }
+        for name in &self.features.numeric_categories {
+            column("features.numeric_categories", name);
+        }
+        for name in self.features.reduce.iter().flat_map(|reduce| &reduce.columns) {
+            column("features.reduce", name);
+        }
         match (self.task, self.classes.len()) {
             (Task::Multiclass, 2..=CLASSES_MAX) => {
                 let mut names = self.class_names();
@@ -661,6 +604,14 @@ impl ModelSpec {
             ("learner.network.batch_rows", f64::from(self.learner.network.batch_rows), 1.0, 65_536.0),
             ("learner.network.learning_rate", self.learner.network.learning_rate, 1e-6, 1.0),
             ("learner.network.embedding_rate", self.learner.network.embedding_rate, 1e-6, 10.0),
+            ("features.vocabulary.min_rows", f64::from(self.features.vocabulary.min_rows), 1.0, f64::from(u32::MAX)),
+            ("features.vocabulary.rows", f64::from(self.features.vocabulary.rows), 1.0, 100e6),
+            (
+                "features.reduce.components",
+                self.features.reduce.as_ref().map_or(1.0, |reduce| f64::from(reduce.components)),
+                1.0,
+                4096.0,
+            ),
             ("learner.linear.table_bits", f64::from(self.learner.linear.table_bits), 8.0, 28.0),
             ("learner.linear.batch_rows", f64::from(self.learner.linear.batch_rows), 0.0, 65_536.0),
             ("learner.linear.alpha", self.learner.linear.alpha, 1e-6, 100.0),

@@ -1,30 +1,27 @@
 //! Taking a plan's statistics from the rows that are learned from.
 
-use super::means::{Mean, smoothed, with_key};
+mod categories;
+
 use super::plan::{Planned, plan};
-use super::step::{NumberSource, Source, Step, layout};
+use super::program::{Scale, Source};
+use super::reduce::{self, PCA_COLUMNS_MAX};
+use super::step::{NumberSource, Standard, Step, layout};
+use super::table::{Census, share_out};
+use super::transform;
 use super::{Fitted, InputColumn, PIPELINE_FORMAT, Pipeline, Recipe, Stored, TrainingOrder};
 use crate::FeatureError;
 use crate::columns::{Values, column_index};
-use crate::hash::Atom;
 use crate::statistics::{edges, mean_and_deviation, quantile, sorted_finite};
 use arrow::record_batch::RecordBatch;
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeSet, HashMap};
 use vocabulary::ModelSpec;
 use vocabulary::contract::Contract;
+use vocabulary::model::{ReduceMethod, TimePart};
 
-/// String columns with more categories than this get target means instead of codes. As in `FeatureSpec::target_mean`.
-const CODES_MAX: usize = 16;
 /// Bins of a number for linear models. A judgement: fine enough to bend a line, coarse enough that each has rows.
 const BINS: usize = 16;
 /// Numbers are clipped to these quantiles, in thousandths, before they are standardised.
 const CLIP_THOUSANDTHS: [usize; 2] = [1, 999];
-/// Rows' worth of prior in a target mean. A judgement, in the customary range of 10 to 100.
-const SMOOTHING: f64 = 20.0;
-/// A key seen fewer times is treated as unseen, so that models meet unseen keys while they learn.
-const KEY_ROWS_MIN: u64 = 2;
-/// Keys of one target mean at most, the most frequent ones: some 10 MB in a pipeline.
-const KEYS_MAX: usize = 100_000;
 
 pub(super) struct FitData<'a> {
     pub(super) batch: &'a RecordBatch,
@@ -45,20 +42,30 @@ pub(super) fn fit(
         return Err(FeatureError::Declaration(format!("model \"{}\": there are no rows to learn from", spec.name)));
     }
     let planned = plan(spec, contract, recipe)?;
-    let mut fitter = Fitter { data, contract, recipe, columns: HashMap::new(), notes: planned.notes };
+    let (columns, notes) = (HashMap::new(), planned.notes);
+    let mut fitter = Fitter { data, spec, contract, recipe, seed, columns, censuses: Vec::new(), notes };
     let mut steps = Vec::new();
     for planned in planned.steps {
         steps.extend(fitter.step(planned)?);
     }
+    fitter.fill_tables(&mut steps);
     let used = |name: &str| steps.iter().any(|step| step.columns().contains(&name));
     let columns = contract.columns.iter().filter(|column| used(&column.name));
     let columns = columns.map(|column| InputColumn { name: column.name.clone(), kind: column.kind }).collect();
     let layout = layout(recipe, &steps, spec.learner.linear.table_bits);
     let order = TrainingOrder { time: spec.time.clone(), outcome_at: spec.outcome_at.clone() };
-    let notes = fitter.notes;
+    let mut notes = fitter.notes;
     if steps.is_empty() {
         let what = format!("model \"{}\": no column is left to learn from: {}", spec.name, notes.join("; "));
         return Err(FeatureError::Declaration(what));
+    }
+    let inputs = layout.dense.len() + layout.slots.len();
+    if inputs > data.rows.len() {
+        notes.push(format!(
+            "{inputs} inputs for {} rows to learn from: the model can fit them by heart; add rows, name fewer columns, \
+             or set features.reduce",
+            data.rows.len()
+        ));
     }
     let stored = Stored { format: PIPELINE_FORMAT, recipe, seed, columns, steps, layout, order };
     let pipeline = Pipeline::try_from(stored).map_err(FeatureError::Pipeline)?;
@@ -67,28 +74,28 @@ pub(super) fn fit(
 
 struct Fitter<'a> {
     data: &'a FitData<'a>,
+    spec: &'a ModelSpec,
     contract: &'a Contract,
     recipe: Recipe,
+    seed: u64,
     /// Views of the columns that were looked at.
     columns: HashMap<String, Values<'a>>,
+    /// What the steps with a table of their own have seen, in their order.
+    censuses: Vec<Census>,
     notes: Vec<String>,
 }
 
 impl<'a> Fitter<'a> {
     fn step(&mut self, planned: Planned) -> Result<Option<Step>, FeatureError> {
-        Ok(match planned {
-            Planned::Number(from) => self.number(from)?,
-            Planned::Slot(columns) => {
-                self.views(&columns)?;
-                Some(Step::Category { columns })
-            }
-            Planned::Category { column, means } => self.category(column, means)?,
-            Planned::Means(columns) => self.means(columns)?,
-            Planned::Parts { column, zone, parts } => {
-                self.view(&column)?;
-                Some(Step::Parts { column, zone, parts })
-            }
-        })
+        match planned {
+            Planned::Number(from) => self.number(from),
+            Planned::Projection { method, sources, components } => self.projection(method, sources, components),
+            Planned::Slot(columns) => self.slot(columns),
+            Planned::Category { column, means } => self.category(column, means),
+            Planned::Key(column) => self.key(column),
+            Planned::Means(columns) => self.means(columns),
+            Planned::Parts { column, zone, parts } => self.parts(column, zone, parts),
+        }
     }
 
     fn view(&mut self, name: &str) -> Result<Values<'a>, FeatureError> {
@@ -110,24 +117,60 @@ impl<'a> Fitter<'a> {
         self.data.rows.iter().map(|row| *row as usize)
     }
 
-    fn number(&mut self, from: NumberSource) -> Result<Option<Step>, FeatureError> {
-        let (views, source) = match &from {
-            NumberSource::Column(name) => (vec![self.view(name)?], Source::Column(0)),
+    fn note(&mut self, note: String) {
+        self.notes.push(note);
+    }
+
+    /// The columns of a number, and where it is found among them; `first` is the place of the first.
+    fn source(&mut self, from: &NumberSource, first: usize) -> Result<(Vec<Values<'a>>, Source), FeatureError> {
+        Ok(match from {
+            NumberSource::Column(name) => (vec![self.view(name)?], Source::Column(first)),
             NumberSource::Difference { later, earlier } => {
-                (vec![self.view(later)?, self.view(earlier)?], Source::Difference { later: 0, earlier: 1 })
+                let views = vec![self.view(later)?, self.view(earlier)?];
+                (views, Source::Difference { later: first, earlier: first + 1 })
             }
-        };
-        let value = |row| super::transform::number(&views, source, row);
-        let Some(_) = self.rows().find_map(value) else {
-            self.notes.push(format!("\"{}\" has no value in the rows to learn from; it is left out", from.name()));
-            return Ok(None);
-        };
+        })
+    }
+
+    fn number(&mut self, from: NumberSource) -> Result<Option<Step>, FeatureError> {
         if self.recipe == Recipe::Trees {
-            return Ok(Some(Step::Number { from }));
+            let (views, source) = self.source(&from, 0)?;
+            let present = self.seen(&from, &views, source);
+            return Ok(present.then_some(Step::Number { from }));
         }
+        let Some((standard, sorted)) = self.standard(from)? else { return Ok(None) };
+        if self.recipe == Recipe::Network {
+            return Ok(Some(Step::Standard(standard)));
+        }
+        let Standard { from, low, high, mean, scale } = standard;
+        Ok(Some(Step::Scaled { from, low, high, mean, scale, edges: edges(&sorted, BINS) }))
+    }
+
+    /// Whether a number has any value in the rows to learn from; notes where it has none, or but one.
+    fn seen(&mut self, from: &NumberSource, views: &[Values<'_>], source: Source) -> bool {
+        let mut values = self.rows().map(|row| transform::number(views, source, row));
+        let first = values.next().flatten();
+        let constant = values.clone().all(|value| value == first);
+        let present = first.is_some() || values.any(|value| value.is_some());
+        let name = from.name();
+        match (present, constant) {
+            (false, _) => self.note(format!("\"{name}\" has no value in the rows to learn from; it is left out")),
+            (true, true) => self.note(constant_note(&name, &first.map_or_else(String::new, |value| value.to_string()))),
+            _ => {}
+        }
+        present
+    }
+
+    /// How a number is standardised, and its finite values in order. None, with a note, where it has none.
+    fn standard(&mut self, from: NumberSource) -> Result<Option<(Standard, Vec<f64>)>, FeatureError> {
+        let (views, source) = self.source(&from, 0)?;
+        if !self.seen(&from, &views, source) {
+            return Ok(None);
+        }
+        let value = |row| transform::number(&views, source, row);
         let sorted = sorted_finite(self.rows().map(value));
         if sorted.is_empty() {
-            self.notes.push(format!("\"{}\" has no finite value; it is left out", from.name()));
+            self.note(format!("\"{}\" has no finite value; it is left out", from.name()));
             return Ok(None);
         }
         let [low, high] = CLIP_THOUSANDTHS.map(|part| quantile(&sorted, part, 1000));
@@ -135,88 +178,92 @@ impl<'a> Fitter<'a> {
         let (mean, deviation) = mean_and_deviation(clipped).expect("there is a value");
         let usable = mean.is_finite() && deviation.is_finite() && deviation > 0.0;
         let (mean, scale) = if usable { (mean, deviation) } else { (low, 1.0) };
-        Ok(Some(Step::Scaled { from, low, high, mean: mean + 0.0, scale, edges: edges(&sorted, BINS) }))
+        Ok(Some((Standard { from, low, high, mean: mean + 0.0, scale }, sorted)))
     }
 
-    /// Codes for the frequent categories, or means: by the declaration, or else by the number of categories.
-    fn category(&mut self, column: String, means: Option<bool>) -> Result<Option<Step>, FeatureError> {
-        let values = self.view(&column)?;
-        let mut counts: HashMap<&str, u64> = HashMap::new();
-        for row in self.rows() {
-            if let Atom::Text(text) = values.atom(row) {
-                *counts.entry(text).or_default() += 1;
+    fn projection(
+        &mut self,
+        method: ReduceMethod,
+        sources: Vec<NumberSource>,
+        components: usize,
+    ) -> Result<Option<Step>, FeatureError> {
+        let (mut inputs, mut views, mut places) = (Vec::new(), Vec::new(), Vec::new());
+        for from in sources {
+            let Some((standard, _)) = self.standard(from)? else { continue };
+            let (own, source) = self.source(&standard.from, views.len())?;
+            views.extend(own);
+            places.push((source, Scale::from(&standard)));
+            inputs.push(standard);
+        }
+        if inputs.is_empty() {
+            self.note("features.reduce finds no column with values; it is left out".to_owned());
+            return Ok(None);
+        }
+        let weights = match method {
+            ReduceMethod::Pca if inputs.len() > PCA_COLUMNS_MAX => {
+                return Err(FeatureError::Declaration(format!(
+                    "model \"{}\": features.reduce takes principal components of {PCA_COLUMNS_MAX} columns at most, \
+                     not {}; set method = \"random_projection\", or name fewer columns",
+                    self.spec.name,
+                    inputs.len()
+                )));
             }
-        }
-        if counts.is_empty() {
-            self.notes.push(format!("\"{column}\" has no value in the rows to learn from; it is left out"));
-            return Ok(None);
-        }
-        if means.unwrap_or(counts.len() > CODES_MAX) {
-            return self.means(vec![column]);
-        }
-        let values = most_frequent(counts, CODES_MAX).into_iter().map(|(value, _)| value.to_owned()).collect();
-        Ok(Some(Step::Codes { column, values }))
-    }
-
-    fn means(&mut self, columns: Vec<String>) -> Result<Option<Step>, FeatureError> {
-        let views = self.views(&columns)?;
-        let places: Vec<usize> = (0..columns.len()).collect();
-        let target = |row: usize| Some(self.data.target[row]).filter(|value| value.is_finite());
-        let prior = mean_and_deviation(self.rows().filter_map(target)).map_or(0.0, |(mean, _)| mean);
-        let mut tallies: HashMap<String, Tally> = HashMap::new();
-        let mut buffer = String::new();
-        for row in self.rows() {
-            with_key(&views, &places, row, &mut buffer, |key| {
-                let tally = match tallies.get_mut(key) {
-                    Some(tally) => tally,
-                    None => tallies.entry(key.to_owned()).or_default(),
-                };
-                tally.add(target(row));
-            });
-        }
-        let keys = tallies.len();
-        let counts = tallies.iter().filter(|(_, tally)| tally.rows >= KEY_ROWS_MIN);
-        let kept = most_frequent(counts.map(|(key, tally)| (key.as_str(), tally.rows)).collect(), KEYS_MAX);
-        let name = columns.join("*");
-        if kept.is_empty() {
-            self.notes.push(format!("\"{name}\" has no value that occurs {KEY_ROWS_MIN} times; it is left out"));
-            return Ok(None);
-        }
-        if kept.len() == KEYS_MAX {
-            self.notes.push(format!("of the {keys} values of \"{name}\" only the {KEYS_MAX} most frequent are kept"));
-        }
-        let mean = |(key, rows): (&str, u64)| {
-            let tally = tallies[key];
-            let mean = smoothed(tally.sum, tally.targets, prior, SMOOTHING);
-            (key.to_owned(), Mean { mean, log_count: (rows as f64).ln_1p() })
+            ReduceMethod::Pca => reduce::principal_components(&views, &places, self.data.rows, components),
+            ReduceMethod::RandomProjection => {
+                let names: Vec<String> = inputs.iter().map(|input| input.from.name()).collect();
+                reduce::random_signs(&names, components, self.seed)
+            }
         };
-        let entries: BTreeMap<String, Mean> = kept.into_iter().map(mean).collect();
-        Ok(Some(Step::Means { columns, prior, smoothing: SMOOTHING, entries }))
+        if weights.rows.len() < components {
+            let (kept, columns) = (weights.rows.len(), inputs.len());
+            self.note(format!("features.reduce finds {kept} components in {columns} columns, not {components}"));
+        }
+        let name = method.name().to_owned();
+        Ok(Some(Step::Projection { name, inputs, factor: weights.factor, weights: weights.rows }))
     }
-}
 
-/// What one key has seen. Sums run in the order of the rows.
-#[derive(Clone, Copy, Default)]
-struct Tally {
-    rows: u64,
-    targets: f64,
-    sum: f64,
-}
+    fn parts(&mut self, column: String, zone: String, parts: Vec<TimePart>) -> Result<Option<Step>, FeatureError> {
+        let values = self.view(&column)?;
+        if self.rows().all(|row| values.micros(row).is_none()) {
+            self.note(format!("\"{column}\" has no value in the rows to learn from; its parts say nothing yet"));
+        }
+        if self.recipe != Recipe::Network {
+            return Ok(Some(Step::Parts { column, zone, parts }));
+        }
+        let place: chrono_tz::Tz =
+            zone.parse().map_err(|_| FeatureError::Pipeline(format!("no time zone \"{zone}\"")))?;
+        let year = |row| Some(transform::part_of(&transform::local(values.micros(row), place)?, TimePart::Year));
+        let years: BTreeSet<i32> = match parts.contains(&TimePart::Year) {
+            true => self.rows().filter_map(year).collect(),
+            false => BTreeSet::new(),
+        };
+        Ok(Some(Step::Calendar { column, zone, parts, years: years.into_iter().collect() }))
+    }
 
-impl Tally {
-    fn add(&mut self, target: Option<f64>) {
-        self.rows += 1;
-        if let Some(target) = target {
-            self.targets += 1.0;
-            self.sum += target;
+    /// Gives the values of each table their rows, now that all are known.
+    fn fill_tables(&mut self, steps: &mut [Step]) {
+        let room = self.spec.features.vocabulary.rows as usize;
+        let kept = share_out(&self.censuses, room);
+        let tables = steps.iter_mut().filter_map(|step| match step {
+            Step::Vocabulary { columns, values, buckets } => Some((columns, values, buckets)),
+            _ => None,
+        });
+        for ((columns, values, buckets), (census, kept)) in tables.zip(self.censuses.drain(..).zip(kept)) {
+            *buckets = census.buckets(kept);
+            if kept < census.ranked.len() {
+                let (name, frequent) = (columns.join("*"), census.ranked.len());
+                self.notes.push(format!(
+                    "of the {frequent} frequent values of \"{name}\" only {kept} have a row of their own; raise \
+                     features.vocabulary.rows for more"
+                ));
+            }
+            values.extend(census.ranked.into_iter().take(kept).map(|(value, _)| value));
         }
     }
 }
 
-/// The most frequent first; of equally frequent ones the lesser.
-fn most_frequent(counts: HashMap<&str, u64>, most: usize) -> Vec<(&str, u64)> {
-    let mut ranked: Vec<(&str, u64)> = counts.into_iter().collect();
-    ranked.sort_unstable_by(|a, b| b.1.cmp(&a.1).then(a.0.cmp(b.0)));
-    ranked.truncate(most);
-    ranked
+fn constant_note(name: &str, value: &str) -> String {
+    format!(
+        "\"{name}\" has the one value {value} in all rows to learn from; it says nothing, exclude it unless it will vary"
+    )
 }

@@ -5,11 +5,15 @@
 //! positive; every sum has a fixed order; nothing at transform time calls a function whose last bit may differ between
 //! platforms (logarithms are taken at fit and stored).
 
+mod calendar;
 mod collisions;
 mod fit;
 mod means;
 mod plan;
+mod program;
+mod reduce;
 mod step;
+mod table;
 #[cfg(test)]
 mod tests;
 mod training;
@@ -19,14 +23,18 @@ pub use collisions::CollisionReport;
 
 use crate::FeatureError;
 use arrow::record_batch::RecordBatch;
+use program::Program;
 use serde::{Deserialize, Serialize};
-use step::{Program, Step};
+use step::Step;
 use vocabulary::contract::{ColumnKind, Contract};
 use vocabulary::inputs::{Inputs, Layout};
 use vocabulary::{Digest, ModelSpec};
 
-/// Version of the pipeline's form on disk.
-pub const PIPELINE_FORMAT: u32 = 1;
+/// Version of the pipeline's form on disk. 2 brought tables of their own, means of classes and projections; what 1 had
+/// is written as before.
+pub const PIPELINE_FORMAT: u32 = 2;
+/// The oldest form that is still read.
+const PIPELINE_FORMAT_OLDEST: u32 = 1;
 
 /// Which kind of learner the inputs are for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -36,7 +44,7 @@ pub enum Recipe {
     Trees,
     /// Standardised dense columns and hashed slots.
     Linear,
-    /// Standardised dense columns and the categories that embeddings are looked up by.
+    /// Standardised dense columns and categories with a table each, from which embeddings are looked up.
     Network,
 }
 
@@ -181,9 +189,9 @@ impl TryFrom<Stored> for Pipeline {
     type Error = String;
 
     fn try_from(stored: Stored) -> Result<Pipeline, String> {
-        if stored.format != PIPELINE_FORMAT {
+        if !(PIPELINE_FORMAT_OLDEST..=PIPELINE_FORMAT).contains(&stored.format) {
             return Err(format!(
-                "format {} is not known here, only {PIPELINE_FORMAT}; use the program that wrote it, or train again",
+                "format {} is not known here, only {PIPELINE_FORMAT_OLDEST} to {PIPELINE_FORMAT}; use the program that wrote it, or train again",
                 stored.format
             ));
         }

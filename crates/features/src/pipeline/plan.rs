@@ -6,7 +6,7 @@ use crate::FeatureError;
 use chrono_tz::{TZ_VARIANTS, Tz};
 use std::collections::HashSet;
 use vocabulary::contract::{ColumnKind, Contract};
-use vocabulary::model::{ModelSpec, TimePart};
+use vocabulary::model::{ModelSpec, ReduceMethod, TimePart};
 use vocabulary::suggest;
 
 /// What an instant gives when nothing is declared. The day of the year is left out: a model that has seen less than a
@@ -17,14 +17,22 @@ const DEFAULT_PARTS: [TimePart; 2] = [TimePart::Hour, TimePart::Weekday];
 #[derive(Clone, Debug, PartialEq)]
 pub(super) enum Planned {
     Number(NumberSource),
+    /// Numbers that are replaced by fewer.
+    Projection {
+        method: ReduceMethod,
+        sources: Vec<NumberSource>,
+        components: usize,
+    },
     /// One category of one or several columns: a slot.
     Slot(Vec<String>),
-    /// A string column for trees. The number of its categories decides between codes and means, unless the declaration
+    /// A string column (or an int column that is declared a category) for trees. The number of its categories decides between codes and means, unless the declaration
     /// does.
     Category {
         column: String,
         means: Option<bool>,
     },
+    /// An int column that is named like a key: a category beside the number, if the values look like it.
+    Key(String),
     Means(Vec<String>),
     Parts {
         column: String,
@@ -52,6 +60,7 @@ pub(super) fn plan(spec: &ModelSpec, contract: &Contract, recipe: Recipe) -> Res
     planner.times()?;
     planner.differences()?;
     planner.crosses(recipe, means)?;
+    planner.reduce()?;
     let Planner { mut plan, .. } = planner;
     let mut seen: Vec<Planned> = Vec::new();
     plan.steps.retain(|step| {
@@ -71,12 +80,26 @@ fn declaration(spec: &ModelSpec, what: impl std::fmt::Display) -> FeatureError {
     FeatureError::Declaration(format!("model \"{}\": {what}", spec.name))
 }
 
+/// Whether the last word of a column's name says that its numbers name things, as in `user_id`, `hotelId` or `zip`.
+fn is_named_like_a_key(name: &str) -> bool {
+    const WORDS: [&str; 7] = ["id", "key", "code", "zip", "zipcode", "postcode", "sku"];
+    let last = name.rsplit(|c: char| !c.is_alphanumeric()).find(|word| !word.is_empty()).unwrap_or("");
+    let is_word = WORDS.iter().any(|word| last.eq_ignore_ascii_case(word));
+    is_word
+        || ["Id", "ID", "Key", "Code"]
+            .iter()
+            .any(|tail| last.strip_suffix(tail).is_some_and(|head| head.ends_with(|c: char| c.is_lowercase())))
+}
+
 impl Planner<'_> {
     /// The columns taken for themselves, in the contract's order.
     fn columns(&mut self, recipe: Recipe, means: &[Vec<String>]) -> Result<(), FeatureError> {
         let features = &self.spec.features;
         for name in &features.columns {
             self.kind("features.columns", name)?;
+        }
+        for name in &features.numeric_categories {
+            self.expect("features.numeric_categories", name, &[ColumnKind::Int])?;
         }
         let listed: HashSet<&str> = features.columns.iter().map(String::as_str).collect();
         let reserved: HashSet<&str> = self.spec.reserved_columns().chain(self.contract.key.as_deref()).collect();
@@ -86,7 +109,9 @@ impl Planner<'_> {
             if !wanted || features.exclude.contains(&column.name) {
                 continue;
             }
-            let step = match (column.kind, recipe) {
+            let named = features.numeric_categories.contains(&column.name);
+            let kind = if named { ColumnKind::String } else { column.kind };
+            let step = match (kind, recipe) {
                 (ColumnKind::Timestamp, _) => continue,
                 (ColumnKind::Int | ColumnKind::Float, _) | (ColumnKind::Bool, Recipe::Trees) => {
                     Planned::Number(NumberSource::Column(name.to_owned()))
@@ -101,7 +126,50 @@ impl Planner<'_> {
                 }
             };
             self.plan.steps.push(step);
+            let declared = recipe == Recipe::Trees && !means.is_empty();
+            let planned = declared || features.cross.iter().any(|columns| columns.contains(&column.name));
+            if kind == ColumnKind::Int && is_named_like_a_key(name) && !planned {
+                self.plan.steps.push(Planned::Key(name.to_owned()));
+            }
         }
+        Ok(())
+    }
+
+    /// Puts one step in place of the numbers that are to be brought together.
+    fn reduce(&mut self) -> Result<(), FeatureError> {
+        let Some(reduce) = &self.spec.features.reduce else { return Ok(()) };
+        for name in &reduce.columns {
+            self.expect("features.reduce", name, &[ColumnKind::Int, ColumnKind::Float])?;
+        }
+        let is_number = |name: &str| {
+            let kind = self.contract.column(name).map(|column| column.kind);
+            matches!(kind, Some(ColumnKind::Int | ColumnKind::Float))
+        };
+        let wanted = |from: &NumberSource| match from {
+            NumberSource::Column(name) if reduce.columns.is_empty() => is_number(name),
+            NumberSource::Column(name) => reduce.columns.contains(name),
+            NumberSource::Difference { .. } => reduce.columns.is_empty(),
+        };
+        let mut sources = Vec::new();
+        self.plan.steps.retain(|step| match step {
+            Planned::Number(from) if wanted(from) => {
+                sources.push(from.clone());
+                false
+            }
+            _ => true,
+        });
+        let missing = reduce.columns.iter().find(|name| !sources.contains(&NumberSource::Column((*name).clone())));
+        if let Some(name) = missing {
+            let what = format!(
+                "features.reduce names column \"{name}\", which is not used as a number; use it, or take it out"
+            );
+            return Err(declaration(self.spec, what));
+        }
+        if sources.is_empty() {
+            return Err(declaration(self.spec, "features.reduce finds no numeric column; leave it out"));
+        }
+        let (method, components) = (reduce.method, reduce.components as usize);
+        self.plan.steps.push(Planned::Projection { method, sources, components });
         Ok(())
     }
 
@@ -170,7 +238,9 @@ impl Planner<'_> {
                 // A single string column among the means was planned with the columns, if it is used at all.
                 let planned = |columns: &[String]| {
                     self.plan.steps.iter().any(|step| match step {
-                        Planned::Category { column, .. } => columns == std::slice::from_ref(column),
+                        Planned::Category { column, .. } | Planned::Key(column) => {
+                            columns == std::slice::from_ref(column)
+                        }
                         _ => false,
                     })
                 };
@@ -205,10 +275,10 @@ impl Planner<'_> {
             let what = format!("{role} names column \"{name}\", which contract \"{contract}\" does not declare{hint}");
             return Err(declaration(spec, what));
         };
-        let never = [Some(&spec.target), spec.outcome_at.as_ref(), spec.key.as_ref()];
+        let never = [Some(&spec.target), spec.outcome_at.as_ref(), spec.key.as_ref(), spec.weight.as_ref()];
         if never.into_iter().flatten().any(|reserved| reserved == name) {
             let what = format!(
-                "{role} names column \"{name}\", which is the target, the key or outcome_at; these are never inputs"
+                "{role} names column \"{name}\", which is the target, the key, the weight or outcome_at; these are never inputs"
             );
             return Err(declaration(spec, what));
         }

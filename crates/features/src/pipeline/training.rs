@@ -1,8 +1,8 @@
 //! Target means without leakage, for the rows that are learned from.
 
 use super::TrainingOrder;
-use super::means::{Entry, smoothed};
-use super::step::{Op, Program};
+use super::means::Entry;
+use super::program::{Op, Program};
 use crate::FeatureError;
 use crate::columns::{Values, column_index};
 use crate::hash::finish;
@@ -30,19 +30,21 @@ pub(super) fn replace_means(
         let Op::Means { encoder, dense } = op else { continue };
         let keys: Vec<Option<Option<Entry>>> =
             (0..inputs.rows).map(|row| encoder.entry(columns, row, &mut buffer)).collect();
-        let (mut sums, mut counts) = (vec![0.0; encoder.len()], vec![0.0; encoder.len()]);
+        let width = encoder.width();
+        let (mut sums, mut counts) = (vec![0.0; encoder.len() * width], vec![0.0; encoder.len()]);
         schedule.walk(|event| match event {
             Event::Known(row) => {
                 if let Some(Some(entry)) = keys[row] {
-                    sums[entry.place as usize] += target[row];
-                    counts[entry.place as usize] += 1.0;
+                    let place = entry.place as usize;
+                    encoder.add(target[row], &mut sums[place * width..][..width]);
+                    counts[place] += 1.0;
                 }
             }
             Event::Encode(row) => {
                 if let Some(Some(entry)) = keys[row] {
                     let place = entry.place as usize;
-                    let mean = smoothed(sums[place], counts[place], encoder.prior, encoder.smoothing);
-                    inputs.dense[row * inputs.dense_width + dense] = mean as f32 + 0.0;
+                    let means = &mut inputs.dense[row * inputs.dense_width + dense..][..width];
+                    encoder.write_known(&sums[place * width..][..width], counts[place], means);
                 }
             }
         });

@@ -1,7 +1,8 @@
 //! Running a program over columns. Each op walks its column and writes its own places of each row.
 
 use super::InputColumn;
-use super::step::{Op, Program, Source};
+use super::means::with_key;
+use super::program::{Op, Program, Scale, Source};
 use crate::FeatureError;
 use crate::canonical::is_writable;
 use crate::columns::{Values, column_index};
@@ -56,31 +57,35 @@ impl Program {
             Op::Number { from, dense: at } => dense[*at] = optional(number(columns, *from, row)),
             Op::Scaled { from, scale, bins, dense: at, slot: slot_at } => {
                 let value = number(columns, *from, row);
-                dense[*at] = value.map_or(0.0, |value| {
-                    let clipped = value.clamp(scale.low, scale.high);
-                    finite((clipped - scale.mean) / scale.scale)
-                });
+                dense[*at] = value.map_or(0.0, |value| finite(scale.apply(value)));
                 dense[*at + 1] = if value.is_none() { 1.0 } else { 0.0 };
                 slots[*slot_at] = slot(bins.hash(value), self.table_bits);
             }
-            Op::Codes { column, codes, unseen, dense: at } => {
-                dense[*at] = match columns[*column].atom(row) {
-                    Atom::Text(text) => codes.get(text).copied().unwrap_or(*unseen),
-                    _ => f32::NAN,
-                };
+            Op::Standard { from, scale, dense: at } => {
+                let value = number(columns, *from, row);
+                dense[*at] = value.map_or(0.0, |value| finite(scale.apply(value)));
+                dense[*at + 1] = if value.is_none() { 1.0 } else { 0.0 };
+            }
+            Op::Projection { inputs, factor, weights, dense: at } => {
+                let value =
+                    |(from, scale): &(Source, Scale)| number(columns, *from, row).map_or(0.0, |v| scale.apply(v));
+                let values: Vec<f64> = inputs.iter().map(value).collect();
+                for (place, weights) in weights.iter().enumerate() {
+                    dense[*at + place] = finite(factor * projected(&values, weights));
+                }
+            }
+            Op::Codes { columns: places, codes, unseen, dense: at } => {
+                let code = with_key(columns, places, row, buffer, |key| codes.get(key).copied());
+                dense[*at] = code.map_or(f32::NAN, |code| code.unwrap_or(*unseen));
             }
             Op::Means { encoder, dense: at } => {
-                let (mean, log_count) = match encoder.entry(columns, row, buffer) {
-                    None => (f32::NAN, f32::NAN),
-                    Some(None) => (encoder.prior as f32, 0.0),
-                    Some(Some(entry)) => (entry.mean, entry.log_count),
-                };
-                dense[*at] = mean + 0.0;
-                dense[*at + 1] = log_count;
+                let entry = encoder.entry(columns, row, buffer);
+                encoder.write(entry, &mut dense[*at..=*at + encoder.width()]);
             }
             Op::Category { columns: places, prefix, slot: at } => {
                 slots[*at] = category(columns, places, *prefix, row).slot(self.table_bits);
             }
+            Op::Vocabulary { table, slot: at } => slots[*at] = table.row(columns, row, buffer),
             Op::DenseParts { column, zone, parts, dense: at } => {
                 let local = local(columns[*column].micros(row), *zone);
                 for (place, part) in parts.iter().enumerate() {
@@ -93,8 +98,27 @@ impl Program {
                     slots[*at + place] = part_hash(local.as_ref(), *part, *prefix).slot(self.table_bits);
                 }
             }
+            Op::Calendar { column, zone, parts, dense: at, slot: slot_at } => {
+                let local = local(columns[*column].micros(row), *zone);
+                let mut circles = dense[*at..].as_chunks_mut::<2>().0.iter_mut();
+                for (part, slot) in parts.iter().zip(&mut slots[*slot_at..]) {
+                    if let Some(circle) = part.write(local.as_ref(), slot) {
+                        circles.next().expect("a place for each circle").copy_from_slice(&circle);
+                    }
+                }
+            }
         }
     }
+}
+
+/// The sum runs in the order of the columns, without fused operations.
+#[inline]
+pub(super) fn projected(values: &[f64], weights: &[f64]) -> f64 {
+    let mut sum = 0.0;
+    for (value, weight) in values.iter().zip(weights) {
+        sum += value * weight;
+    }
+    sum
 }
 
 /// The hash of the values of some columns taken as one category.
@@ -139,7 +163,7 @@ pub(super) fn local(micros: Option<i64>, zone: Tz) -> Option<DateTime<Tz>> {
     Some(zone.from_utc_datetime(&DateTime::from_timestamp_micros(micros)?.naive_utc()))
 }
 
-fn part_of(local: &DateTime<Tz>, part: TimePart) -> i32 {
+pub(super) fn part_of(local: &DateTime<Tz>, part: TimePart) -> i32 {
     let weekday = || local.weekday().num_days_from_monday();
     match part {
         TimePart::Hour => local.hour() as i32,

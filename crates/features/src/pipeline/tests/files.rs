@@ -1,0 +1,70 @@
+//! What lands on disk: changed files are refused, and earlier ones give the bits that they gave.
+
+use super::*;
+
+#[test]
+fn a_changed_or_newer_file_is_refused() {
+    let pipeline = wide_fit(Recipe::Linear, &crate::testing::wide_batch());
+    let text = String::from_utf8(pipeline.to_json()).unwrap();
+    let reason = |changed: String| Pipeline::from_json(changed.as_bytes()).unwrap_err().to_string();
+    assert!(reason(text.replacen("\"format\":2", "\"format\":3", 1)).contains("format 3 is not known"));
+    assert!(reason(text.replacen("float_a:bin", "float_z:bin", 1)).contains("layout"));
+    assert!(reason(text.replacen("\"scale\":1.0", "\"scale\":0.0", 1)).contains("scale"));
+}
+
+/// A pipeline of the first release, with the bits that it gave then.
+#[test]
+fn format_1_reads_and_gives_its_bits() {
+    for (name, file) in [
+        ("trees", include_str!("../../../testdata/trees_1.json")),
+        ("linear", include_str!("../../../testdata/linear_1.json")),
+    ] {
+        let frozen: serde_json::Value = serde_json::from_str(file).unwrap();
+        let pipeline: Pipeline = serde_json::from_value(frozen["pipeline"].clone()).unwrap();
+        let inputs = pipeline.transform(&crate::testing::wide_batch()).unwrap();
+        let bits: Vec<u32> = inputs.dense.iter().map(|value| value.to_bits()).chain(inputs.slots).collect();
+        assert_eq!(serde_json::json!(bits), frozen["bits"], "{name}");
+        assert_eq!(frozen["digest"], pipeline.digest().to_string());
+    }
+}
+
+/// Pipelines with what format 2 brought.
+fn format_2() -> [(&'static str, Pipeline); 2] {
+    let batch = crate::testing::wide_batch();
+    let mut spec = wide_spec();
+    spec.features.vocabulary.min_rows = 2;
+    let target = [0.0, 1.0, 2.0, 0.0, 1.0, 2.0, 2.0, 2.0];
+    let network = fit(&spec, &wide_contract(), Recipe::Network, &batch, &target);
+    spec.task = Task::Multiclass;
+    spec.classes = ["x", "y", "z"].map(|name| Scalar::Text(name.to_owned())).to_vec();
+    spec.features.reduce = Some(ReduceSpec { method: ReduceMethod::Pca, columns: Vec::new(), components: 2 });
+    [("network", network), ("classes", fit(&spec, &wide_contract(), Recipe::Trees, &batch, &target))]
+}
+
+#[test]
+fn format_2_reads_and_gives_its_bits() {
+    for (name, file) in [
+        ("network", include_str!("../../../testdata/network_2.json")),
+        ("classes", include_str!("../../../testdata/classes_2.json")),
+    ] {
+        let frozen: serde_json::Value = serde_json::from_str(file).unwrap();
+        let pipeline: Pipeline = serde_json::from_value(frozen["pipeline"].clone()).unwrap();
+        let inputs = pipeline.transform(&crate::testing::wide_batch()).unwrap();
+        let bits: Vec<u32> = inputs.dense.iter().map(|value| value.to_bits()).chain(inputs.slots).collect();
+        assert_eq!(serde_json::json!(bits), frozen["bits"], "{name}");
+        assert_eq!(frozen["digest"], pipeline.digest().to_string());
+    }
+}
+
+#[test]
+#[ignore = "writes testdata/*_2.json; run once, when the format's number is raised"]
+fn freeze_format_2() {
+    for (name, pipeline) in format_2() {
+        let inputs = pipeline.transform(&crate::testing::wide_batch()).unwrap();
+        let bits: Vec<u32> = inputs.dense.iter().map(|value| value.to_bits()).chain(inputs.slots).collect();
+        let digest = pipeline.digest().to_string();
+        let frozen = serde_json::json!({"pipeline": pipeline, "digest": digest, "bits": bits});
+        let path = format!("{}/testdata/{name}_2.json", env!("CARGO_MANIFEST_DIR"));
+        std::fs::write(path, serde_json::to_string_pretty(&frozen).unwrap() + "\n").unwrap();
+    }
+}

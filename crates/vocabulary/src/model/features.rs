@@ -1,0 +1,132 @@
+//! What a model's declaration says of its inputs: `[features]` in `models/NAME.toml`.
+
+use serde::{Deserialize, Serialize};
+
+/// What the pipeline makes of the columns. Without anything declared, every contract column except target, time, key
+/// and `outcome_at` is used as its type suggests.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct FeatureSpec {
+    /// The columns to use; all usable ones when empty.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub columns: Vec<String>,
+    /// Columns never to use.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub exclude: Vec<String>,
+    /// Parts of an instant in a named time zone.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub time_parts: Vec<TimeParts>,
+    /// Combinations of string (or integer) columns taken as one category.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub cross: Vec<Vec<String>>,
+    /// Time between two instants, in seconds.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub difference: Vec<Difference>,
+    /// String columns (or crosses, as `a*b`) replaced by the smoothed mean of the target; all string columns with more
+    /// than 16 categories when empty. Trees only.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub target_mean: Vec<String>,
+    /// Int columns whose numbers are names: taken as categories, as string columns are.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub numeric_categories: Vec<String>,
+    /// Which values of a category a network tells apart.
+    #[serde(skip_serializing_if = "VocabularySpec::is_default")]
+    pub vocabulary: VocabularySpec,
+    /// Numbers brought together into fewer.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub reduce: Option<ReduceSpec>,
+}
+
+/// A network has a row of an embedding for each value that it tells apart; all others share a few rows.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct VocabularySpec {
+    /// A value that occurs in fewer rows has no row of its own. A judgement: what is seen less says more about those
+    /// rows than about the value, and a network must meet unknown values while it learns.
+    pub min_rows: u32,
+    /// Values with an own row at most, over all columns; the most frequent ones are kept.
+    pub rows: u32,
+}
+
+impl Default for VocabularySpec {
+    fn default() -> Self {
+        VocabularySpec { min_rows: 4, rows: 1_000_000 }
+    }
+}
+
+impl VocabularySpec {
+    pub fn is_default(&self) -> bool {
+        *self == VocabularySpec::default()
+    }
+}
+
+/// Replaces numeric columns by fewer linear combinations of them, each standardised first; what is missing counts as
+/// the column's mean.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ReduceSpec {
+    pub method: ReduceMethod,
+    /// The columns to replace; all numeric columns in use when empty.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub columns: Vec<String>,
+    pub components: u32,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ReduceMethod {
+    /// Principal components, those of the largest variance first.
+    Pca,
+    /// Sparse random signs (Achlioptas, "Database-friendly random projections", 2003), which nearly keep distances.
+    RandomProjection,
+}
+
+impl ReduceMethod {
+    pub fn name(self) -> &'static str {
+        match self {
+            ReduceMethod::Pca => "pca",
+            ReduceMethod::RandomProjection => "random_projection",
+        }
+    }
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct TimeParts {
+    pub column: String,
+    /// A name of the time-zone database, such as `America/New_York`.
+    #[serde(default = "utc")]
+    pub zone: String,
+    pub parts: Vec<TimePart>,
+}
+
+fn utc() -> String {
+    "UTC".to_owned()
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum TimePart {
+    /// 0 to 23
+    Hour,
+    /// 0 to 1439
+    MinuteOfDay,
+    /// 0 (Monday) to 6
+    Weekday,
+    /// 0 to 167, from Monday midnight
+    HourOfWeek,
+    /// 1 to 31
+    Day,
+    /// 1 to 12
+    Month,
+    /// 1 to 366
+    DayOfYear,
+    Year,
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Difference {
+    pub later: String,
+    pub earlier: String,
+}
