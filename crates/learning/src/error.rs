@@ -41,6 +41,9 @@ pub enum LearnError {
     OtherRun,
     #[error("model \"{model}\": column \"{column}\" gives the weights, but holds {value} in row {row}; numbers above or at zero are expected, of which some are above it")]
     Weight { model: String, column: String, value: f64, row: usize },
+    /// Inputs that were not made by a pipeline and cannot be learned from.
+    #[error("{0}")]
+    Direct(String),
     #[error(transparent)]
     Features(#[from] FeatureError),
     #[error("rows could not be put together")]
