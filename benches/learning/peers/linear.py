@@ -6,7 +6,7 @@ core. What a pass reads is stated:
   vw-text    VW's text format, parsed in the pass (one pass)
   vw-cache   VW's own cache file, made before (its fastest form of data on disk)
   sgd        a hashed sparse matrix in memory; partial_fit in batches of 65,536 rows
-`job_cpu_seconds` is everything from the Parquet file to the test rows' log loss, hashing and writing of text included.
+`cpu_seconds` are everything from the Parquet file to the test rows' log loss, hashing and writing of text included.
 """
 
 import argparse
@@ -141,7 +141,7 @@ def main():
     answer(
         peer=asked.peer, set=asked.set, threads=asked.threads, passes=asked.passes, extra=asked.extra, rows=rows,
         fit_seconds=learning.seconds, fit_cpu_seconds=learning.cpu_seconds,
-        rows_per_cpu_second=rows / learning.cpu_seconds, seconds=job.seconds, job_cpu_seconds=job.cpu_seconds,
+        rows_per_cpu_second=rows / learning.cpu_seconds, seconds=job.seconds, cpu_seconds=job.cpu_seconds,
         metrics=told, cores=len(os.sched_getaffinity(0)),
     )
 
