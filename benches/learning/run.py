@@ -63,7 +63,9 @@ def process(command, threads, cwd=None):
         seconds = time.perf_counter() - began
         out.seek(0), errors.seek(0)
         if child.returncode:
-            raise Trouble(f"status {child.returncode}: {errors.read()[-600:].strip()}")
+            said = errors.read().strip()
+            # A panic says what happened first, a Python traceback last.
+            raise Trouble(f"status {child.returncode}: {said if len(said) < 600 else said[:200] + ' ... ' + said[-400:]}")
         return out.read(), seconds, used.ru_utime + used.ru_stime, used.ru_maxrss / 1024
 
 
@@ -282,7 +284,7 @@ def markdown(results):
                 cells = ["–" if value is None else f"{value:{form}}" for value, form in values]
                 said.append(f"| {row['program']} | {' | '.join(cells)} |")
             said.append("")
-    said += [f"- failed: {name}: {' '.join(text.split())[-300:]}" for name, text in results["failed"].items()]
+    said += [f"- failed: {name}: {' '.join(text.split())}" for name, text in results["failed"].items()]
     return "\n".join([*said, "", "Versions: " + json.dumps(results["versions"])])
 
 
@@ -325,23 +327,21 @@ def main():
         sys.exit(f"--only {','.join(unknown)}: there are {', '.join(kinds)}")
     for make in data.SETS:
         data.write(make)
-    load = os.getloadavg()
-    rows, failed = [], {}
     repeats = 1 if given.quick else given.repeats
+    results = {
+        "date": datetime.date.today().isoformat(), "cpu": cpu(), "load_average": os.getloadavg(), "repeats": repeats,
+        "command": " ".join(["benches/learning/run.py", *sys.argv[1:]]), "versions": versions(), "rows": [], "failed": {},
+    }
     for kind in asked:
         cases = [case for case in kinds[kind](given.quick) if case.program.startswith(tuple(given.programs.split(",")))]
-        answers, trouble = gather(cases, 1 if kind == "tuned" else repeats)
-        failed |= trouble
-        rows += [
+        answers, failed = gather(cases, 1 if kind == "tuned" else repeats)
+        results["failed"] |= failed
+        results["rows"] += [
             {"kind": case.kind, "key": case.key, "program": case.program, "threads": case.threads, "told": middle(told), "runs": told}
             for case, told in answers.items() if told
         ]
-    results = {
-        "date": datetime.date.today().isoformat(), "cpu": cpu(), "load_average": load, "repeats": repeats,
-        "command": " ".join(["benches/learning/run.py", *sys.argv[1:]]), "versions": versions(), "rows": rows, "failed": failed,
-    }
-    text = json.dumps(results, indent=1).replace(str(ROOT), ".")
-    given.out.write_text(text + "\n")
+        # After each kind, since the next may take hours.
+        given.out.write_text(json.dumps(results, indent=1).replace(str(ROOT), ".") + "\n")
     print(markdown(results).replace(str(ROOT), "."))
 
 
