@@ -6,7 +6,7 @@ CARGO ?= cargo
 BINARY := target/release/homeostat
 DASHBOARD_SOURCES := $(shell find dashboard/src dashboard/index.html dashboard/package-lock.json dashboard/vite.config.ts dashboard/tsconfig.json -type f 2>/dev/null)
 
-.PHONY: build quickstart test services check bench bench-serving year fmt clean python onnxruntime
+.PHONY: build quickstart test services check bench bench-serving bench-learning year fmt clean python onnxruntime
 
 # The whole workspace with its tests at once: cargo then compiles each outside crate once, for everything.
 build: dashboard/dist/assets onnxruntime
@@ -51,6 +51,11 @@ bench: build python
 bench-serving: build
 	@sh benches/serving/setup.sh
 	@benches/serving/.venvs/models/bin/python benches/serving/run.py $(ARGS)
+
+# Each learner beside its peers, which come through pip; a night with the tuned ones (ARGS="--only trees" for a part).
+bench-learning: build
+	@sh benches/learning/setup.sh
+	@benches/learning/.venv/bin/python benches/learning/run.py $(ARGS)
 
 # The whole year of flights against what it promises; 5 to 10 minutes, twice that with ARGS=--twice.
 year: build

@@ -93,6 +93,7 @@ fn learn(spec: &ModelSpec, contract: &Contract, rows: &RecordBatch, threads: usi
         threads,
         parent: None,
         earlier: &[],
+        teacher: None,
         program: "0",
         progress: &note,
         checkpoints: None,

@@ -61,6 +61,9 @@ pub enum LearnError {
     Rounds,
     #[error("the version to continue from does not fit: {what}; train a new one")]
     Start { what: String },
+    /// Inputs that were not made by a pipeline and cannot be learned from.
+    #[error("{0}")]
+    Direct(String),
     #[error(transparent)]
     Features(#[from] FeatureError),
     #[error("rows could not be put together")]

@@ -4,6 +4,7 @@
 mod calibrate;
 mod checkpoint;
 mod data;
+mod direct;
 mod error;
 mod fit;
 mod keyed;
@@ -23,6 +24,7 @@ pub mod tune;
 pub use calibrate::choose as choose_calibration;
 pub use checkpoint::{Checkpoints, Folder};
 pub use data::digest as data_digest;
+pub use direct::{DirectFit, fit_inputs};
 pub use error::LearnError;
 pub use fit::{Phase, Progress, class_loss, log_loss};
 pub use metrics::{ECE_BINS, evaluate};

@@ -192,6 +192,7 @@ fn with_job<T>(
         threads: request.threads,
         parent: None,
         earlier: &[],
+        teacher: None,
         program: "",
         progress: &|_| {},
         checkpoints: None,
