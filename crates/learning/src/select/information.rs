@@ -80,7 +80,7 @@ mod tests {
         let table: Vec<u64> = (0..64u64)
             .flat_map(|bin| {
                 let heads = (0..31)
-                    .filter(|row| crate::keyed::bits(3, crate::keyed::Purpose::Split, bin, *row) % 2 == 0)
+                    .filter(|row| crate::keyed::bits(3, crate::keyed::Purpose::Split, bin, *row).is_multiple_of(2))
                     .count();
                 [heads as u64, 31 - heads as u64]
             })

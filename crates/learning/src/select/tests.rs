@@ -58,10 +58,20 @@ fn declared(batch: &RecordBatch) -> (ModelSpec, Contract) {
 
 fn selected(batch: &RecordBatch, learner: LearnerKind, threads: usize) -> Selection {
     let (spec, contract) = declared(batch);
+    selected_for(&spec, &contract, batch, learner, threads)
+}
+
+fn selected_for(
+    spec: &ModelSpec,
+    contract: &Contract,
+    batch: &RecordBatch,
+    learner: LearnerKind,
+    threads: usize,
+) -> Selection {
     let stages = Mutex::new(Vec::new());
     let request = SelectRequest {
-        spec: &spec,
-        contract: &contract,
+        spec,
+        contract,
         rows: batch,
         learner,
         seed: 3,
@@ -110,6 +120,18 @@ fn planted_columns_are_found_and_noise_is_not() {
         assert!(proposal.loss <= proposal.loss_of_all * 1.01);
         assert!(serde_json::to_string(&selection).unwrap().contains("\"mutual_information\""));
     }
+}
+
+#[test]
+fn a_quantity_needs_the_one_column_that_it_follows_from() {
+    let batch = planted(1500);
+    let (mut spec, contract) = declared(&batch);
+    (spec.task, spec.target, spec.features.exclude) = (Task::Regression, "strong".to_owned(), vec!["y".to_owned()]);
+    let selection = selected_for(&spec, &contract, &batch, LearnerKind::Trees, 1);
+    assert_eq!(kept(&selection), ["again"]);
+    assert!(selection.columns[0].mutual_information.unwrap() > 2.0);
+    assert_eq!(selection.proposal.features.columns, ["again"]);
+    assert_eq!(selection.curve.iter().map(|point| point.columns).collect::<Vec<_>>(), [1, 4 + NOISE]);
 }
 
 #[test]

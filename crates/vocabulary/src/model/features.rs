@@ -130,3 +130,21 @@ pub struct Difference {
     pub later: String,
     pub earlier: String,
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What a declaration leaves out stays out of the file, so that bundles of before keep their bytes.
+    #[test]
+    fn defaults_are_not_written_and_settings_come_back() {
+        assert_eq!(serde_json::to_string(&FeatureSpec::default()).unwrap(), "{}");
+        let text = r#"{"vocabulary":{"min_rows":10},"reduce":{"method":"random_projection","components":8}}"#;
+        let features: FeatureSpec = serde_json::from_str(text).unwrap();
+        assert_eq!((features.vocabulary.min_rows, features.vocabulary.rows), (10, 1_000_000));
+        assert_eq!(features.reduce.as_ref().map(|reduce| reduce.method.name()), Some("random_projection"));
+        let back: FeatureSpec = serde_json::from_str(&serde_json::to_string(&features).unwrap()).unwrap();
+        assert_eq!(back, features);
+        assert!(serde_json::from_str::<FeatureSpec>(r#"{"reduce":{"method":"pca"}}"#).is_err());
+    }
+}
