@@ -18,6 +18,11 @@ pub(crate) enum Purpose {
     SelectColumn = 40,
     /// Which row's target a row gets in a version that stands for chance.
     SelectTarget = 41,
+    /// First weights of a network's layers.
+    NetworkWeights = 3,
+    Dropout = 4,
+    /// Of a network's periodic encodings.
+    Frequencies = 5,
 }
 
 /// 64 bits for (seed, purpose, step, row): the finaliser of SplitMix64 (Steele et al., OOPSLA 2014) over each in turn.

@@ -6,6 +6,7 @@ pub use features::{Difference, FeatureSpec, ReduceMethod, ReduceSpec, TimePart, 
 
 use crate::contract::Scalar;
 use crate::id::Share;
+pub use crate::network::{BatchScaling, NetworkSpec, NumericEncoding, RateSchedule};
 use crate::time::Span;
 pub use crate::tuning::{ParameterSpec, TuningMetric, TuningSpec, TuningValue};
 use serde::{Deserialize, Serialize};
@@ -301,35 +302,6 @@ impl Default for LinearSpec {
     }
 }
 
-/// Embeddings of categories and a tower of dense layers, by Adam; the rows of embeddings by row-wise AdaGrad.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields, default)]
-pub struct NetworkSpec {
-    /// Units of each dense layer.
-    pub hidden: Vec<u32>,
-    /// Passes over the rows at most; early stopping may keep fewer.
-    pub epochs: u32,
-    /// Epochs without improvement on the validation rows after which learning stops; 0 means never.
-    pub patience: u32,
-    pub batch_rows: u32,
-    pub learning_rate: f64,
-    /// Of the embeddings' rows.
-    pub embedding_rate: f64,
-}
-
-impl Default for NetworkSpec {
-    fn default() -> Self {
-        NetworkSpec {
-            hidden: vec![128, 64],
-            epochs: 12,
-            patience: 2,
-            batch_rows: 256,
-            learning_rate: 0.001,
-            embedding_rate: 0.05,
-        }
-    }
-}
-
 /// Which part of the rows is for what. By time where there is a time column: the newest are the test, those before them
 /// the validation. Without one, by the order of the rows in the data unless `shuffle` is set.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -601,9 +573,6 @@ impl ModelSpec {
             ("learner.trees.min_gain", self.learner.trees.min_gain, 0.0, 1e9),
             ("learner.trees.smoothing", self.learner.trees.smoothing, 0.0, 1e9),
             ("learner.trees.max_bins", f64::from(self.learner.trees.max_bins), 2.0, 65_536.0),
-            ("learner.network.batch_rows", f64::from(self.learner.network.batch_rows), 1.0, 65_536.0),
-            ("learner.network.learning_rate", self.learner.network.learning_rate, 1e-6, 1.0),
-            ("learner.network.embedding_rate", self.learner.network.embedding_rate, 1e-6, 10.0),
             ("features.vocabulary.min_rows", f64::from(self.features.vocabulary.min_rows), 1.0, f64::from(u32::MAX)),
             ("features.vocabulary.rows", f64::from(self.features.vocabulary.rows), 1.0, 100e6),
             (
@@ -618,7 +587,10 @@ impl ModelSpec {
             ("learner.linear.beta", self.learner.linear.beta, 1e-6, 1e6),
             ("learner.linear.l1", self.learner.linear.l1, 0.0, 1e9),
             ("learner.linear.l2", self.learner.linear.l2, 0.0, 1e9),
-        ] {
+        ]
+        .into_iter()
+        .chain(self.learner.network.ranges())
+        {
             if !(low..=high).contains(&value) {
                 say(format!("{name} = {value} is outside {low} to {high}"));
             }
