@@ -43,6 +43,8 @@ pub enum LearnError {
         "model \"{model}\": column \"{column}\" gives the weights, but holds {value} in row {row}; numbers above or at zero are expected, of which some are above it"
     )]
     Weight { model: String, column: String, value: f64, row: usize },
+    #[error("model \"{model}\": the version cannot go on learning: {what}; train it anew")]
+    Continue { model: String, what: String },
     #[error("the rows could not be read from their source")]
     Source(#[source] Box<dyn std::error::Error + Send + Sync>),
     #[error(transparent)]

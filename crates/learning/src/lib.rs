@@ -12,6 +12,7 @@ mod metrics;
 mod network;
 mod paired;
 mod split;
+mod stream;
 #[cfg(test)]
 mod testing;
 mod train;
@@ -25,4 +26,5 @@ pub use fit::{Phase, Progress, class_loss, log_loss};
 pub use metrics::{ECE_BINS, brier, evaluate, most_probable};
 pub use paired::{Difference, paired};
 pub use split::{Split, split};
+pub use stream::{Batches, ContinueRequest, Limits, RowSource, StreamRequest, continue_linear, train_streaming};
 pub use train::{TrainRequest, Trained, train};
