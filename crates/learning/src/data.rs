@@ -16,31 +16,68 @@ pub fn digest(batch: &RecordBatch) -> Result<Digest, LearnError> {
     for (field, column) in batch.schema().fields().iter().zip(batch.columns()) {
         hasher.update(&(field.name().len() as u64).to_le_bytes());
         hasher.update(field.name().as_bytes());
-        hash_column(&mut hasher, &mut buffer, field.name(), column)?;
+        let (tag, put) = encoding(field.name(), column)?;
+        hasher.update(&[tag]);
+        hash_values(&mut hasher, &mut buffer, column, &*put);
     }
     Ok(Digest(*hasher.finalize().as_bytes()))
 }
 
-/// Values are hashed in chunks, nulls as a zero byte and values as a one and their bytes.
-fn hash_column(
-    hasher: &mut blake3::Hasher,
-    buffer: &mut Vec<u8>,
-    name: &str,
-    column: &ArrayRef,
-) -> Result<(), LearnError> {
-    type Put<'a> = Box<dyn Fn(usize, &mut Vec<u8>) + 'a>;
-    let (tag, put): (u8, Put<'_>) = match column.data_type() {
+/// Digest of canonical rows that come in batches: the same however they are cut. It is not that of [`digest`], which
+/// wants a whole column after the other.
+#[derive(Default)]
+pub(crate) struct StreamDigest {
+    rows: u64,
+    columns: Vec<(String, u8, blake3::Hasher)>,
+    buffer: Vec<u8>,
+}
+
+impl StreamDigest {
+    pub(crate) fn add(&mut self, batch: &RecordBatch) -> Result<(), LearnError> {
+        self.rows += batch.num_rows() as u64;
+        for (at, (field, column)) in batch.schema().fields().iter().zip(batch.columns()).enumerate() {
+            let (tag, put) = encoding(field.name(), column)?;
+            if at == self.columns.len() {
+                self.columns.push((field.name().clone(), tag, blake3::Hasher::new()));
+            }
+            let (name, known, hasher) = &mut self.columns[at];
+            if name != field.name() || *known != tag {
+                let found = format!("{} after a batch with another", column.data_type());
+                return Err(LearnError::NotCanonical { column: field.name().clone(), found });
+            }
+            hash_values(hasher, &mut self.buffer, column, &*put);
+        }
+        Ok(())
+    }
+
+    pub(crate) fn finish(self) -> Digest {
+        let mut whole = blake3::Hasher::new();
+        whole.update(b"rows in batches").update(&self.rows.to_le_bytes());
+        for (name, tag, hasher) in &self.columns {
+            whole.update(&(name.len() as u64).to_le_bytes()).update(name.as_bytes());
+            whole.update(&[*tag]).update(hasher.finalize().as_bytes());
+        }
+        Digest(*whole.finalize().as_bytes())
+    }
+}
+
+/// Appends the bytes of a row's value.
+type Put<'a> = Box<dyn Fn(usize, &mut Vec<u8>) + 'a>;
+
+/// The tag of a column's type and how its values become bytes.
+fn encoding<'a>(name: &str, column: &'a ArrayRef) -> Result<(u8, Put<'a>), LearnError> {
+    Ok(match column.data_type() {
         DataType::Boolean => {
             let values = column.as_boolean();
-            (1, Box::new(move |row, buffer| buffer.push(u8::from(values.value(row)))))
+            (1, Box::new(move |row, buffer: &mut Vec<u8>| buffer.push(u8::from(values.value(row)))))
         }
         DataType::Int64 => {
             let values = column.as_primitive::<Int64Type>();
-            (2, Box::new(move |row, buffer| buffer.extend(values.value(row).to_le_bytes())))
+            (2, Box::new(move |row, buffer: &mut Vec<u8>| buffer.extend(values.value(row).to_le_bytes())))
         }
         DataType::Float64 => {
             let values = column.as_primitive::<Float64Type>();
-            (3, Box::new(move |row, buffer| buffer.extend(values.value(row).to_bits().to_le_bytes())))
+            (3, Box::new(move |row, buffer: &mut Vec<u8>| buffer.extend(values.value(row).to_bits().to_le_bytes())))
         }
         DataType::Utf8 => {
             let values = column.as_string::<i32>();
@@ -53,11 +90,19 @@ fn hash_column(
         }
         DataType::Timestamp(TimeUnit::Microsecond, _) => {
             let values = column.as_primitive::<TimestampMicrosecondType>();
-            (5, Box::new(move |row, buffer| buffer.extend(values.value(row).to_le_bytes())))
+            (5, Box::new(move |row, buffer: &mut Vec<u8>| buffer.extend(values.value(row).to_le_bytes())))
         }
         other => return Err(LearnError::NotCanonical { column: name.to_owned(), found: other.to_string() }),
-    };
-    hasher.update(&[tag]);
+    })
+}
+
+/// Values are hashed in chunks, nulls as a zero byte and values as a one and their bytes.
+fn hash_values(
+    hasher: &mut blake3::Hasher,
+    buffer: &mut Vec<u8>,
+    column: &ArrayRef,
+    put: &dyn Fn(usize, &mut Vec<u8>),
+) {
     for row in 0..column.len() {
         if column.is_null(row) {
             buffer.push(0);
@@ -72,11 +117,25 @@ fn hash_column(
     }
     hasher.update(buffer);
     buffer.clear();
-    Ok(())
 }
 
 /// The weight of each row, where the model declares a column for it. Null counts as 1.
 pub(crate) fn weights(spec: &ModelSpec, batch: &RecordBatch) -> Result<Option<Vec<f64>>, LearnError> {
+    let weights = some_weights(spec, batch)?;
+    match &weights {
+        Some(values) if !values.is_empty() && values.iter().all(|weight| *weight == 0.0) => Err(no_weight(spec)),
+        _ => Ok(weights),
+    }
+}
+
+/// None of the rows counts.
+pub(crate) fn no_weight(spec: &ModelSpec) -> LearnError {
+    let column = spec.weight.clone().unwrap_or_default();
+    LearnError::Weight { model: spec.name.clone(), column, value: 0.0, row: 0 }
+}
+
+/// As [`weights`], of some of the rows: all of them may be zero.
+pub(crate) fn some_weights(spec: &ModelSpec, batch: &RecordBatch) -> Result<Option<Vec<f64>>, LearnError> {
     let Some(name) = &spec.weight else { return Ok(None) };
     let Some(column) = batch.column_by_name(name) else {
         return Err(FeatureError::Declaration(format!(
@@ -94,15 +153,12 @@ pub(crate) fn weights(spec: &ModelSpec, batch: &RecordBatch) -> Result<Option<Ve
             return Err(LearnError::NotCanonical { column: name.clone(), found: other.to_string() });
         }
     };
-    let wrong =
-        |row: usize| LearnError::Weight { model: spec.name.clone(), column: name.clone(), value: values[row], row };
-    if let Some(row) = values.iter().position(|weight| !(weight.is_finite() && *weight >= 0.0)) {
-        return Err(wrong(row));
+    match values.iter().position(|weight| !(weight.is_finite() && *weight >= 0.0)) {
+        Some(row) => {
+            Err(LearnError::Weight { model: spec.name.clone(), column: name.clone(), value: values[row], row })
+        }
+        None => Ok(Some(values)),
     }
-    if values.first().is_some() && values.iter().all(|weight| *weight == 0.0) {
-        return Err(wrong(0));
-    }
-    Ok(Some(values))
 }
 
 /// The time of each row, where the model declares a time column. Rows must be in its order.
@@ -155,6 +211,22 @@ mod tests {
         let raw: ArrayRef = Arc::new(Int32Array::from(vec![1]));
         let error = digest(&RecordBatch::try_from_iter([("n", raw)]).unwrap()).unwrap_err();
         assert!(error.to_string().contains("\"n\" has type Int32"), "{error}");
+    }
+
+    #[test]
+    fn a_stream_has_one_digest_however_it_is_cut() {
+        let all = batch(vec![Some(9.0), Some(1.0), None], vec![Some("z"), None, Some("a")]);
+        let of = |cuts: &[(usize, usize)]| {
+            let mut stream = StreamDigest::default();
+            cuts.iter().for_each(|(from, rows)| stream.add(&all.slice(*from, *rows)).unwrap());
+            stream.finish()
+        };
+        assert_eq!(of(&[(0, 3)]), of(&[(0, 1), (1, 0), (1, 2)]));
+        assert_ne!(of(&[(0, 3)]), of(&[(1, 2), (0, 1)]));
+        assert_ne!(of(&[(0, 3)]), of(&[(0, 2)]));
+        let mut stream = StreamDigest::default();
+        stream.add(&all).unwrap();
+        assert!(stream.add(&all.project(&[1, 0]).unwrap()).unwrap_err().to_string().contains("after a batch"));
     }
 
     #[test]

@@ -49,6 +49,8 @@ pub enum LearnError {
     Slice { model: String, column: String },
     #[error("the version cannot be opened")]
     Load(#[from] inference::LoadError),
+    #[error("model \"{model}\": the version cannot go on learning: {what}; train it anew")]
+    Continue { model: String, what: String },
     #[error("the rows could not be read from their source")]
     Source(#[source] Box<dyn std::error::Error + Send + Sync>),
     #[error("learner.trees.monotone names \"{column}\", which {what}")]

@@ -1,10 +1,15 @@
 //! Rows for tests: departures whose lateness follows from the hour, the carrier and the wind.
 
+use crate::checkpoint::{Checkpoints, Folder};
+use crate::error::LearnError;
 use crate::keyed::{Purpose, bits};
 use arrow::array::{ArrayRef, Float64Array, Int64Array, StringArray, TimestampMicrosecondArray};
 use arrow::record_batch::RecordBatch;
 use inference::elementary::{exp, logistic};
+use std::path::Path;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use std::time::Duration;
 use vocabulary::contract::{Column, ColumnKind, Contract, NullPolicy, Repair, Scalar};
 use vocabulary::model::{DataSpec, ModelSpec, Task};
 
@@ -84,5 +89,35 @@ pub(crate) fn spec(task: Task) -> ModelSpec {
         monitors: Default::default(),
         retraining: Default::default(),
         release: Default::default(),
+    }
+}
+
+/// Keeps state as a run does, and asks it to stop at the step boundary of a number.
+pub(crate) struct StopAt {
+    folder: Folder,
+    stop: &'static AtomicBool,
+    left: AtomicU32,
+}
+
+impl StopAt {
+    pub(crate) fn new(path: &Path, stop: &'static AtomicBool, boundary: u32) -> StopAt {
+        let folder = Folder::open(path, Duration::from_secs(3600), stop).unwrap();
+        StopAt { folder, stop, left: AtomicU32::new(boundary) }
+    }
+}
+
+impl Checkpoints for StopAt {
+    fn load(&self, stage: &str) -> Option<Vec<u8>> {
+        self.folder.load(stage)
+    }
+
+    fn offer(&self, stage: &str, state: &dyn Fn() -> Vec<u8>) -> Result<(), LearnError> {
+        let now = self.left.fetch_sub(1, Ordering::Relaxed) == 0;
+        self.stop.store(now, Ordering::Relaxed);
+        self.folder.offer(stage, state)
+    }
+
+    fn finish(&self, stage: &str, result: &[u8]) -> Result<(), LearnError> {
+        self.folder.finish(stage, result)
     }
 }

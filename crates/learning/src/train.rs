@@ -25,7 +25,7 @@ use vocabulary::profile::{LossReference, REFERENCE_FORMAT, Reference, bounded_lo
 use vocabulary::{Contract, Digest, Metrics, ModelSpec, Timestamp};
 
 /// Fewer rows with an outcome cannot be split into three parts that say anything.
-const ROWS_MIN: usize = 50;
+pub(crate) const ROWS_MIN: usize = 50;
 
 /// Above this many rows the validation rows are not learned from: so many change little, and a second fit costs as much
 /// as the first.
@@ -459,14 +459,9 @@ impl<'a> Job<'a> {
     }
 
     fn loss_reference(&self, predicted: &[f64], outcome: &[f64]) -> LossReference {
-        let task = self.request.spec.task;
-        let scale = if task == Task::Regression { loss_scale(self.targets(&self.split.train)) } else { 1.0 };
-        let rows = predicted.chunks_exact(self.request.spec.outputs());
-        let losses: Vec<f64> = rows.zip(outcome).map(|(row, y)| bounded_loss(task, scale, row, *y)).collect();
-        let count = losses.len() as f64;
-        let mean = losses.iter().sum::<f64>() / count;
-        let variance = losses.iter().map(|l| (l - mean) * (l - mean)).sum::<f64>() / (count - 1.0).max(1.0);
-        LossReference { rows: losses.len() as u64, mean, standard_deviation: variance.sqrt(), scale }
+        let spec = self.request.spec;
+        let scale = if spec.task == Task::Regression { loss_scale(self.targets(&self.split.train)) } else { 1.0 };
+        loss_reference(spec, scale, predicted, outcome)
     }
 
     fn reference(&self, pipeline: &Pipeline, rows: &[u32], loss: LossReference) -> Result<Reference, LearnError> {
@@ -496,9 +491,24 @@ impl<'a> Job<'a> {
     }
 }
 
+/// Mean and deviation of the bounded losses that a monitor will see; absolute errors are divided by `scale`.
+pub(crate) fn loss_reference(spec: &ModelSpec, scale: f64, predicted: &[f64], outcome: &[f64]) -> LossReference {
+    let losses: Vec<f64> = match spec.task {
+        Task::Multiclass => {
+            let rows = predicted.chunks_exact(spec.outputs());
+            rows.zip(outcome).map(|(row, class)| brier(row, *class) / 2.0).collect()
+        }
+        task => predicted.iter().zip(outcome).map(|(p, y)| bounded_loss(task == Task::Binary, scale, *p, *y)).collect(),
+    };
+    let count = losses.len() as f64;
+    let mean = losses.iter().sum::<f64>() / count;
+    let variance = losses.iter().map(|l| (l - mean) * (l - mean)).sum::<f64>() / (count - 1.0).max(1.0);
+    LossReference { rows: losses.len() as u64, mean, standard_deviation: variance.sqrt(), scale }
+}
+
 /// What an absolute error is divided by, so that it rarely exceeds 1: the 99th percentile of the outcomes' distance from
 /// their median. It follows from the outcomes alone, so that versions of one model have nearly the same scale.
-fn loss_scale(mut target: Vec<f64>) -> f64 {
+pub(crate) fn loss_scale(mut target: Vec<f64>) -> f64 {
     let quantile = |values: &mut [f64], q: f64| -> f64 {
         values.sort_unstable_by(f64::total_cmp);
         values[((values.len() - 1) as f64 * q) as usize]
@@ -516,7 +526,7 @@ fn merged(a: &[u32], b: &[u32]) -> Vec<u32> {
     all
 }
 
-fn check_target(spec: &ModelSpec, target: &[f64]) -> Result<(), LearnError> {
+pub(crate) fn check_target(spec: &ModelSpec, target: &[f64]) -> Result<(), LearnError> {
     let binary = spec.task == Task::Binary;
     let good = |y: f64| y.is_nan() || (y.is_finite() && !(binary && y != 0.0 && y != 1.0));
     match target.iter().position(|y| !good(*y)) {

@@ -152,6 +152,10 @@ impl Cell {
         self.put([weight.to_bits(), bits[0], bits[1], bits[2]]);
     }
 
+    pub fn squares(&self) -> f32 {
+        float(&self.n)
+    }
+
     pub fn bits(&self) -> [u32; 4] {
         [&self.weight, &self.z, &self.n, &self.mark].map(|part| part.load(Relaxed))
     }

@@ -16,7 +16,7 @@ use vocabulary::Inputs;
 use vocabulary::inputs::Layout;
 use vocabulary::model::{LinearMethod, LinearSpec, Task};
 
-pub(super) const DIVERGED: LearnError = LearnError::Diverged { parameter: "learner.linear.alpha" };
+pub(crate) const DIVERGED: LearnError = LearnError::Diverged { parameter: "learner.linear.alpha" };
 
 /// Mini-batches after which all threads meet, so that state can be kept: at most some milliseconds.
 const MEET_EVERY: usize = 64;
@@ -67,7 +67,7 @@ pub(crate) struct Learner {
     pub(super) goal: Goal,
     pub(super) scale: Scale,
     pub(super) rule: Rule,
-    batch_rows: usize,
+    pub(super) batch_rows: usize,
     /// Columns of a row: dense ones, then the bias. The outputs of a column follow one another.
     pub(super) wide: Vec<Wide>,
     /// The outputs of a place follow one another.
@@ -117,6 +117,10 @@ impl Learner {
             table: std::iter::repeat_with(Cell::default).take(places * goal.outputs).collect(),
             clock: AtomicU32::new(0),
         }
+    }
+
+    pub(crate) fn scale(&self) -> Scale {
+        self.scale
     }
 
     /// Learns from the rows of `order`, in mini-batches in its order, from that of place `first` on. Every so often
@@ -180,33 +184,44 @@ impl Learner {
         let own = share(order.len(), member.place, shared.members);
         let own_rows = &order[own.clone()];
         member.wide.iter_mut().zip(&self.wide).for_each(|(weight, cell)| *weight = cell.weight());
-        member.scores.clear();
-        if outputs == 1 {
-            for row in own_rows {
-                member.scores.push(self.sum(shared.rows.inputs, &member.wide, *row as usize));
-            }
-        } else {
-            for row in own_rows {
-                self.sums(shared.rows.inputs, &member.wide, *row as usize, &mut member.scores);
-            }
-        }
-        match self.goal.task {
-            Task::Binary => member.scores.iter_mut().for_each(|sum| *sum = logistic(*sum)),
-            Task::Regression => {}
-            Task::Multiclass => member.scores.chunks_exact_mut(outputs).for_each(softmax),
-        }
+        self.scores(shared.rows.inputs, &member.wide, own_rows, &mut member.scores);
         let gradients = shared.gradients[own.start * outputs..own.end * outputs].chunks_exact(outputs);
         for ((row, scores), gradients) in own_rows.iter().zip(member.scores.chunks_exact(outputs)).zip(gradients) {
             let row = *row as usize;
             let outcome = shared.rows.outcome[row];
             let weight = shared.rows.weights.map_or(1.0, |weights| weights[row]);
             for (class, (score, gradient)) in scores.iter().zip(gradients).enumerate() {
-                let truth = match self.goal.task {
-                    Task::Multiclass => f32::from(u8::from(class == outcome as usize)),
-                    Task::Binary | Task::Regression => outcome,
-                };
-                gradient.store((weight * (score - truth)).to_bits(), Relaxed);
+                gradient.store((weight * (score - self.truth(outcome, class))).to_bits(), Relaxed);
             }
+        }
+    }
+
+    /// What the score of an output should have been.
+    #[inline]
+    pub(super) fn truth(&self, outcome: f32, class: usize) -> f32 {
+        match self.goal.task {
+            Task::Multiclass => f32::from(u8::from(class == outcome as usize)),
+            Task::Binary | Task::Regression => outcome,
+        }
+    }
+
+    /// Replaces the content of `scores` by the scores of some rows, in the learner's own unit. `wide` holds the weights of
+    /// the columns.
+    pub(super) fn scores(&self, inputs: &Inputs, wide: &[f32], rows: &[u32], scores: &mut Vec<f32>) {
+        scores.clear();
+        if self.goal.outputs == 1 {
+            for row in rows {
+                scores.push(self.sum(inputs, wide, *row as usize));
+            }
+        } else {
+            for row in rows {
+                self.sums(inputs, wide, *row as usize, scores);
+            }
+        }
+        match self.goal.task {
+            Task::Binary => scores.iter_mut().for_each(|sum| *sum = logistic(*sum)),
+            Task::Regression => {}
+            Task::Multiclass => scores.chunks_exact_mut(self.goal.outputs).for_each(softmax),
         }
     }
 

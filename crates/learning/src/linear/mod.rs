@@ -1,6 +1,7 @@
 //! A linear model over dense columns and hashed slots, by FTRL-proximal or AdaGrad in mini-batches: several passes over
 //! the rows, each in an order that the seed chooses. The same bytes on any number of threads.
 
+mod adopt;
 mod cells;
 mod float;
 mod learner;
@@ -11,15 +12,15 @@ mod team;
 use crate::error::LearnError;
 use crate::fit::{Goal, Sample, Stopping, Watch, loss};
 use inference::Model;
-use learner::{DIVERGED, Rows, check};
-use state::Reader;
 use vocabulary::inputs::Layout;
 use vocabulary::model::LinearSpec;
 
-pub(crate) use learner::{Learner, Scale};
+pub(crate) use learner::{DIVERGED, Learner, Rows, Scale, check};
+pub(crate) use order::shuffled;
+pub(crate) use state::Reader;
 
 /// Epochs without improvement on the validation rows after which learning stops.
-const PATIENCE: u32 = 2;
+pub(crate) const PATIENCE: u32 = 2;
 
 /// Fits for `epochs`, watching no validation rows.
 pub(crate) fn fit(
@@ -99,7 +100,7 @@ impl Course {
 
     /// The rest of an epoch.
     fn pass(&mut self, sample: &Sample, watch: &Watch) -> Result<(), LearnError> {
-        let order = order::shuffled(sample.inputs.rows, watch.seed, u64::from(self.epoch));
+        let order = shuffled(sample.inputs.rows, watch.seed, u64::from(self.epoch));
         let rows = Rows { inputs: &sample.inputs, outcome: &self.outcome, weights: sample.weights.as_deref() };
         let threads = rayon::current_num_threads();
         let course = &*self;

@@ -11,7 +11,7 @@ const BLOCK_ROWS: usize = 16;
 const BLOCKS_FROM: usize = 1 << 16;
 
 /// The rows below `rows`, each once, in an order that the seed, `step` and the number of rows choose.
-pub(super) fn shuffled(rows: usize, seed: u64, step: u64) -> Vec<u32> {
+pub(crate) fn shuffled(rows: usize, seed: u64, step: u64) -> Vec<u32> {
     let block = if rows < BLOCKS_FROM { 1 } else { BLOCK_ROWS };
     let key = |block: usize| bits(seed, Purpose::RowOrder, step, block as u64);
     let mut blocks: Vec<(u64, u32)> = (0..rows.div_ceil(block)).map(|at| (key(at), at as u32)).collect();

@@ -21,7 +21,7 @@ fn code(method: LinearMethod) -> u8 {
 }
 
 /// Takes bytes off the front; none where there are too few.
-pub(super) struct Reader<'a>(pub &'a [u8]);
+pub(crate) struct Reader<'a>(pub &'a [u8]);
 
 impl Reader<'_> {
     pub fn take<const N: usize>(&mut self) -> Option<[u8; N]> {
@@ -44,7 +44,7 @@ impl Reader<'_> {
 }
 
 impl Learner {
-    pub(super) fn state(&self) -> Vec<u8> {
+    pub(crate) fn state(&self) -> Vec<u8> {
         let outputs = self.goal.outputs;
         let mut bytes = MAGIC.to_vec();
         bytes.push(code(self.rule.method));
@@ -75,7 +75,7 @@ impl Learner {
 
     /// Takes over what [`Learner::state`] gave; none where it is damaged or of a learner of another shape, and then the
     /// learner is not to be used.
-    pub(super) fn restore(&mut self, reader: &mut Reader<'_>) -> Option<()> {
+    pub(crate) fn restore(&mut self, reader: &mut Reader<'_>) -> Option<()> {
         let outputs = self.goal.outputs;
         let fits = reader.take::<8>()? == *MAGIC
             && reader.take::<1>()? == [code(self.rule.method)]

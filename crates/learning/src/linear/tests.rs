@@ -1,10 +1,10 @@
 //! Laws that are found again, the same bytes on any number of threads and after a stop.
 
 use super::*;
-use crate::checkpoint::{Checkpoints, Folder};
+use crate::checkpoint::Checkpoints;
 use crate::fit::{Phase, Progress};
-use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
-use std::time::Duration;
+use crate::testing::StopAt;
+use std::sync::atomic::AtomicBool;
 use vocabulary::Inputs;
 use vocabulary::inputs::DenseColumn;
 use vocabulary::model::{LearnerKind, LinearMethod, Task};
@@ -128,29 +128,6 @@ fn penalties_shrink() {
     }
 }
 
-/// Keeps state as a run does, and asks it to stop at the boundary of a number.
-struct StopAt<'a> {
-    folder: Folder,
-    stop: &'a AtomicBool,
-    left: AtomicU32,
-}
-
-impl Checkpoints for StopAt<'_> {
-    fn load(&self, stage: &str) -> Option<Vec<u8>> {
-        self.folder.load(stage)
-    }
-
-    fn offer(&self, stage: &str, state: &dyn Fn() -> Vec<u8>) -> Result<(), LearnError> {
-        let now = self.left.fetch_sub(1, Ordering::Relaxed) == 0;
-        self.stop.store(now, Ordering::Relaxed);
-        self.folder.offer(stage, state)
-    }
-
-    fn finish(&self, stage: &str, result: &[u8]) -> Result<(), LearnError> {
-        self.folder.finish(stage, result)
-    }
-}
-
 #[test]
 fn a_run_that_is_stopped_and_goes_on_ends_with_the_same_bytes() {
     static STOP: AtomicBool = AtomicBool::new(false);
@@ -162,11 +139,7 @@ fn a_run_that_is_stopped_and_goes_on_ends_with_the_same_bytes() {
     let model = fit(&spec, CLASSES, &layout(), &rows, 5, &watch(None)).unwrap().to_bytes();
     for boundary in [0, 3, 8] {
         let folder = tempfile::tempdir().unwrap();
-        let open = |left| StopAt {
-            folder: Folder::open(folder.path(), Duration::from_secs(3600), &STOP).unwrap(),
-            stop: &STOP,
-            left: AtomicU32::new(left),
-        };
+        let open = |left| StopAt::new(folder.path(), &STOP, left);
         assert!(matches!(stopping(&watch(Some(&open(boundary)))), Err(LearnError::Stopped)));
         let after = stopping(&watch(Some(&open(u32::MAX)))).unwrap();
         assert_eq!((after.rounds, &after.scores), (whole.rounds, &whole.scores), "stopped at {boundary}");
