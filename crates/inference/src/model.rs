@@ -1,5 +1,6 @@
 //! The trait that every kind of model implements, and loading one from its bytes.
 
+use crate::compact::CompactTreesModel;
 use crate::elementary::{logistic, softmax};
 use crate::linear::LinearModel;
 use crate::trees::TreesModel;
@@ -97,7 +98,9 @@ impl Link {
 
 #[derive(Debug, thiserror::Error)]
 pub enum ModelError {
-    #[error("\"{kind}\" is no kind of model that this program knows (linear, trees, network); use the program that wrote it")]
+    #[error(
+        "\"{kind}\" is no kind of model that this program knows (linear, trees, network); use the program that wrote it"
+    )]
     Kind { kind: String },
     #[error("the {kind} model's bytes are damaged: {what}; fetch the version again")]
     Damaged { kind: &'static str, what: String },
@@ -113,6 +116,7 @@ pub enum ModelError {
 pub fn load_model(kind: &str, bytes: &[u8], layout: &Layout) -> Result<Box<dyn Model>, ModelError> {
     match kind {
         LinearModel::KIND => Ok(Box::new(LinearModel::from_bytes(bytes, layout)?)),
+        CompactTreesModel::KIND => Ok(Box::new(CompactTreesModel::from_bytes(bytes, layout)?)),
         TreesModel::KIND => Ok(Box::new(TreesModel::from_bytes(bytes, layout)?)),
         _ => Err(ModelError::Kind { kind: kind.to_owned() }),
     }
