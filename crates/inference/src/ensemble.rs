@@ -82,6 +82,13 @@ impl Ensemble {
         self.base.len()
     }
 
+    /// One more than the largest place of a column that any split reads.
+    pub fn width(&self) -> usize {
+        let splits = self.trees.iter().flat_map(|tree| &tree.nodes);
+        let features = splits.map(|node| if let Node::Split(split) = node { split.feature as usize + 1 } else { 0 });
+        features.max().unwrap_or(0)
+    }
+
     /// The trees of a booster; the weights of trees are multiplied into their leaves.
     pub fn of(booster: &BoostedModel) -> Ensemble {
         let trees = booster.trees().iter().zip(booster.tree_outputs()).zip(booster.tree_weights());

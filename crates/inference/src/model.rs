@@ -1,5 +1,6 @@
 //! The trait that every kind of model implements, and loading one from its bytes.
 
+use crate::compact::CompactTreesModel;
 use crate::elementary::{logistic, softmax};
 use crate::linear::LinearModel;
 use crate::network::NetworkModel;
@@ -116,6 +117,7 @@ pub enum ModelError {
 pub fn load_model(kind: &str, bytes: &[u8], layout: &Layout) -> Result<Box<dyn Model>, ModelError> {
     match kind {
         LinearModel::KIND => Ok(Box::new(LinearModel::from_bytes(bytes, layout)?)),
+        CompactTreesModel::KIND => Ok(Box::new(CompactTreesModel::from_bytes(bytes, layout)?)),
         TreesModel::KIND => Ok(Box::new(TreesModel::from_bytes(bytes, layout)?)),
         NetworkModel::KIND => Ok(Box::new(NetworkModel::from_bytes(bytes, layout)?)),
         _ => Err(ModelError::Kind { kind: kind.to_owned() }),

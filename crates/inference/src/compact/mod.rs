@@ -1,0 +1,5 @@
+//! Smaller forms of models: fewer bytes on disk and in the cache for the same answers, or nearly the same.
+
+mod trees;
+
+pub use trees::{CompactTreesModel, LeafBits, Quantization, Quantized};
