@@ -6,9 +6,7 @@
 //! Prints a JSON list: for each function, number of trials and kind of search the microseconds a trial (all of them, the
 //! journal's writing included) and the least value found, median over the seeds.
 
-use learning::tune::{
-    Budget, Call, Domain, Failure, Measured, Objective, Parameter, Runtime, Search, Settings, Space,
-};
+use learning::tune::{Budget, Call, Domain, Failure, Measured, Objective, Parameter, Runtime, Search, Settings, Space};
 use std::f64::consts::PI;
 use std::sync::atomic::AtomicBool;
 use std::time::Instant;
@@ -127,7 +125,8 @@ fn main() {
                 if kind == "even" && trials > 1000 {
                     continue;
                 }
-                let runs: Vec<(f64, f64)> = (0..seeds).map(|seed| search(function, trials, lanes, startup, seed)).collect();
+                let runs: Vec<(f64, f64)> =
+                    (0..seeds).map(|seed| search(function, trials, lanes, startup, seed)).collect();
                 let seconds = median(runs.iter().map(|run| run.0).collect());
                 rows.push(serde_json::json!({
                     "function": function.name, "dimensions": function.dimensions, "trials": trials, "search": kind,

@@ -179,7 +179,8 @@ impl TuningSpec {
                     "tuning.space names \"{key}\"; a key of a learner is expected, such as \"learner.trees.leaves\""
                 ));
             } else if PIPELINE_KEYS.contains(&key.as_str()) {
-                found.push(format!("tuning.space: \"{key}\" changes the pipeline, which is fitted once for all trials"));
+                found
+                    .push(format!("tuning.space: \"{key}\" changes the pipeline, which is fitted once for all trials"));
             } else if let Some(problem) = parameter.problem() {
                 found.push(format!("tuning.space: \"{key}\" {problem}"));
             }
@@ -219,7 +220,11 @@ mod tests {
             (r#"{"space": {"learner.trees": {"values": [1]}}}"#, Task::Binary, "a key of a learner is expected"),
             (r#"{"space": {"learner.linear.table_bits": {"values": [9]}}}"#, Task::Binary, "changes the pipeline"),
             (r#"{"space": {"learner.trees.l2": {"low": 0, "high": 1, "log": true}}}"#, Task::Binary, "above zero"),
-            (r#"{"space": {"learner.trees.l2": {"low": 2, "high": 1}}}"#, Task::Binary, "low = 2 is not below high = 1"),
+            (
+                r#"{"space": {"learner.trees.l2": {"low": 2, "high": 1}}}"#,
+                Task::Binary,
+                "low = 2 is not below high = 1",
+            ),
             (r#"{"space": {"learner.trees.l2": {"low": 2}}}"#, Task::Binary, "needs either low and high, or values"),
             (r#"{"space": {"learner.trees.leaves": {"low": 2.5, "high": 9, "integer": true}}}"#, Task::Binary, "whole"),
         ] {

@@ -66,7 +66,8 @@ impl Journal {
         file.set_len(whole as u64).map_err(failed)?;
         file.seek(SeekFrom::End(0)).map_err(failed)?;
         if whole == 0 {
-            let header = Map::from_iter([("format".to_owned(), FORMAT.into()), ("search".to_owned(), identity.clone().into())]);
+            let header =
+                Map::from_iter([("format".to_owned(), FORMAT.into()), ("search".to_owned(), identity.clone().into())]);
             file.write_all(line(&header).as_bytes()).map_err(failed)?;
         }
         journal.kept = Some((path.to_owned(), file));

@@ -8,6 +8,7 @@ mod journal;
 mod logic;
 mod normal;
 mod parzen;
+mod plot;
 mod proposer;
 mod search;
 mod space;
@@ -17,8 +18,7 @@ mod trial;
 
 pub use error::TuneError;
 pub use logic::Settings;
-pub use search::{
-    Budget, Call, Ending, Failure, Measured, Money, Objective, Progress, Runtime, Search, Searched,
-};
+pub use plot::plot;
+pub use search::{Budget, Call, Ending, Failure, Measured, Money, Objective, Progress, Runtime, Search, Searched};
 pub use space::{Condition, Domain, Parameter, Point, Scale, Space};
 pub use trial::Trial;

@@ -105,7 +105,13 @@ impl<'a> Mixture<'a> {
                     let even = -ln(values as f64);
                     let (own, other) = self.choices[d];
                     for (sum, centre) in sums.iter_mut().zip(column) {
-                        *sum += if centre.is_nan() { even } else if *centre == at { own } else { other };
+                        *sum += if centre.is_nan() {
+                            even
+                        } else if *centre == at {
+                            own
+                        } else {
+                            other
+                        };
                     }
                     sums[self.kernels] += even;
                 }
@@ -213,9 +219,17 @@ mod tests {
         for choice in 0..3 {
             for x in 0..1000 {
                 // The share over y is one wherever it exists, but its kernels count by their place in x and choice.
-                let ys: &[f64] = if choice == 1 { &[0.0, 0.05, 0.1, 0.15, 0.2, 0.25, 0.3, 0.35, 0.4, 0.45, 0.5, 0.55, 0.6, 0.65, 0.7, 0.75, 0.8, 0.85, 0.9, 0.95] } else { &[f64::NAN] };
+                let ys: &[f64] = if choice == 1 {
+                    &[
+                        0.0, 0.05, 0.1, 0.15, 0.2, 0.25, 0.3, 0.35, 0.4, 0.45, 0.5, 0.55, 0.6, 0.65, 0.7, 0.75, 0.8,
+                        0.85, 0.9, 0.95,
+                    ]
+                } else {
+                    &[f64::NAN]
+                };
                 let at = (f64::from(x) + 0.5) / 1000.0;
-                let density: f64 = ys.iter().map(|y| exp(mixture.log_density(&[f64::from(choice), at, y + 0.025], &mut sums))).sum();
+                let density: f64 =
+                    ys.iter().map(|y| exp(mixture.log_density(&[f64::from(choice), at, y + 0.025], &mut sums))).sum();
                 let density = density / ys.len() as f64 / 1000.0;
                 expected_near += if at > 0.7 { density } else { 0.0 };
                 expected_second += if choice == 1 { density } else { 0.0 };

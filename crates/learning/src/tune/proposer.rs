@@ -6,9 +6,9 @@
 //! they were the best of theirs; within a rung the loss ranks. Points in flight count among the others, so that the same
 //! place is not tried twice at once.
 //!
-//! The work of one proposal does not grow with the number of trials: ranks are kept in order, and of the points that are
-//! not good only those next in rank, at most [`OTHERS_MAX`], make the second density: what lies far behind is far from
-//! every good point, where the second density hardly matters.
+//! The work of one proposal does not grow with the number of trials: ranks are kept in order, and beyond [`OTHERS_MAX`]
+//! points that are not good, a drawn sample of them makes the second density. (Only those next in rank, or only the
+//! newest, surround the good ones so closely that the ratio drives the search away from them.)
 
 use super::parzen::Mixture;
 use super::space::{Point, Space};
@@ -19,7 +19,7 @@ use std::collections::{BTreeSet, HashSet};
 /// Good points at most; Bergstra et al. and Optuna take 25 as well.
 const GOOD_MAX: usize = 25;
 
-/// Other points at most that make the second density.
+/// Other points that make the second density, beside those in flight.
 const OTHERS_MAX: usize = 200;
 
 /// Draws from the good points' density for a proposal, as Bergstra et al.
@@ -128,10 +128,10 @@ impl<'a> Proposer<'a> {
     /// The best new draw by the ratio of the densities.
     fn guided(&self, draw: &mut dyn FnMut() -> f64) -> Option<Point> {
         let good = good_of(self.ranked.len());
-        let measured = self.ranked.iter().map(|rank| rank.2);
-        let others = measured.clone().skip(good).take(OTHERS_MAX).chain(self.pending.iter().copied());
-        let good = Mixture::new(self.space, &self.rows(measured.take(good)));
-        let others = Mixture::new(self.space, &self.rows(others));
+        let good: BTreeSet<u32> = self.ranked.iter().take(good).map(|rank| rank.2).collect();
+        let others = self.others(&good, draw);
+        let good = Mixture::new(self.space, &self.rows(good.into_iter()));
+        let others = Mixture::new(self.space, &self.rows(others.into_iter()));
         let (mut best, mut most, mut sums) = (None, f64::NEG_INFINITY, Vec::new());
         for _ in 0..CANDIDATES {
             let point = Point(good.sample(draw));
@@ -142,6 +142,19 @@ impl<'a> Proposer<'a> {
             }
         }
         best
+    }
+
+    /// Trials that are not good: all, or a sample of them, and those in flight.
+    fn others(&self, good: &BTreeSet<u32>, draw: &mut dyn FnMut() -> f64) -> BTreeSet<u32> {
+        let begun = self.ranks.len();
+        let mut others: BTreeSet<u32> = if begun <= OTHERS_MAX {
+            (0..begun as u32).collect()
+        } else {
+            (0..OTHERS_MAX).map(|_| (draw() * begun as f64) as u32).collect()
+        };
+        others.extend(&self.pending);
+        others.retain(|trial| !good.contains(trial));
+        others
     }
 
     fn rows(&self, trials: impl Iterator<Item = u32>) -> Vec<f64> {

@@ -185,7 +185,8 @@ impl Search<'_> {
     fn work(&self, worker: usize, shared: &Shared, watch: &Watch, sender: &Sender<Arrival>) {
         while let Some((place, job, point)) = shared.take(watch) {
             let Job { trial, rung } = job;
-            let call = Call { trial, space: self.space, point: &point, rung, share: self.settings.shares[rung], worker };
+            let call =
+                Call { trial, space: self.space, point: &point, rung, share: self.settings.shares[rung], worker };
             let result = match catch_unwind(AssertUnwindSafe(|| self.objective.evaluate(&call))) {
                 Ok(Ok(Measured { loss, cpu_seconds })) => {
                     let loss = if loss.is_finite() { Ok(loss) } else { Err(format!("the loss is {loss}")) };
@@ -305,9 +306,8 @@ impl Carried<'_> {
             let Some(outcome) = arrived.get(&place) else { break };
             spent += outcome.cpu_seconds;
             self.logic.learn(outcome.loss.as_ref().ok().copied());
-            money_is_gone |= self.runtime.budget.money.is_some_and(|money| {
-                spent * money.price_per_cpu_hour / 3600.0 >= money.limit
-            });
+            money_is_gone |=
+                self.runtime.budget.money.is_some_and(|money| spent * money.price_per_cpu_hour / 3600.0 >= money.limit);
         }
         self.shared.close();
         // What was in flight at the end comes in too.
@@ -329,12 +329,7 @@ impl Carried<'_> {
     }
 
     /// Gives an evaluation to the workers, unless it is known what comes of it.
-    fn begin(
-        &mut self,
-        place: usize,
-        arrived: &mut HashMap<usize, Outcome>,
-        book: &mut Book,
-    ) -> Result<(), TuneError> {
+    fn begin(&mut self, place: usize, arrived: &mut HashMap<usize, Outcome>, book: &mut Book) -> Result<(), TuneError> {
         let job = self.logic.job(place);
         let point = &self.logic.points()[job.trial as usize];
         match self.journal.known(job.trial, job.rung, &self.logic.space().json(point))? {

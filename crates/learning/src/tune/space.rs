@@ -97,7 +97,7 @@ impl Domain {
         }
     }
 
-    /// The value at a coordinate between 0 and 1.
+    /// The value at a coordinate: between 0 and 1 for what has an order, the place for a choice.
     pub fn value(&self, coordinate: f64) -> f64 {
         let (low, high, scale) = self.ends();
         let value = match scale {
@@ -107,11 +107,11 @@ impl Domain {
         match self {
             Domain::Real { low, high, .. } => rounded(value).clamp(*low, *high),
             Domain::Integer { low, high, .. } => value.round().clamp(*low as f64, *high as f64),
-            Domain::Choice { values } => value.floor().clamp(0.0, values.len() as f64 - 1.0),
+            Domain::Choice { values } => coordinate.floor().clamp(0.0, values.len() as f64 - 1.0),
         }
     }
 
-    /// The coordinate of a value; that of a choice is its place.
+    /// The coordinate of a value.
     pub fn coordinate(&self, value: f64) -> f64 {
         let (low, high, scale) = self.ends();
         match (self, scale) {
@@ -148,7 +148,9 @@ impl Space {
     /// By the parameter's name, for the journal and the declaration.
     pub fn json(&self, point: &Point) -> Map<String, Value> {
         let named = self.parameters.iter().zip(&point.0);
-        named.filter_map(|(parameter, value)| Some((parameter.name.clone(), parameter.domain.json((*value)?)))).collect()
+        named
+            .filter_map(|(parameter, value)| Some((parameter.name.clone(), parameter.domain.json((*value)?))))
+            .collect()
     }
 
     /// The point with these values, each brought into its domain; none where one is missing or no value of its choice.
