@@ -493,13 +493,8 @@ impl<'a> Job<'a> {
 
 /// Mean and deviation of the bounded losses that a monitor will see; absolute errors are divided by `scale`.
 pub(crate) fn loss_reference(spec: &ModelSpec, scale: f64, predicted: &[f64], outcome: &[f64]) -> LossReference {
-    let losses: Vec<f64> = match spec.task {
-        Task::Multiclass => {
-            let rows = predicted.chunks_exact(spec.outputs());
-            rows.zip(outcome).map(|(row, class)| brier(row, *class) / 2.0).collect()
-        }
-        task => predicted.iter().zip(outcome).map(|(p, y)| bounded_loss(task == Task::Binary, scale, *p, *y)).collect(),
-    };
+    let rows = predicted.chunks_exact(spec.outputs());
+    let losses: Vec<f64> = rows.zip(outcome).map(|(row, y)| bounded_loss(spec.task, scale, row, *y)).collect();
     let count = losses.len() as f64;
     let mean = losses.iter().sum::<f64>() / count;
     let variance = losses.iter().map(|l| (l - mean) * (l - mean)).sum::<f64>() / (count - 1.0).max(1.0);
