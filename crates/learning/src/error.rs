@@ -43,7 +43,9 @@ pub enum LearnError {
         "model \"{model}\": column \"{column}\" gives the weights, but holds {value} in row {row}; numbers above or at zero are expected, of which some are above it"
     )]
     Weight { model: String, column: String, value: f64, row: usize },
-    #[error("this version of model \"{model}\" was itself made smaller ({steps}); name the version that it was made from")]
+    #[error(
+        "this version of model \"{model}\" was itself made smaller ({steps}); name the version that it was made from"
+    )]
     Compressed { model: String, steps: String },
     #[error("model \"{model}\": there is no column \"{column}\" to slice by")]
     Slice { model: String, column: String },

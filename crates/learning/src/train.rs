@@ -60,6 +60,8 @@ pub struct Measured {
     pub predictor: Predictor,
 }
 
+/// None where the rows were streamed.
+#[derive(Clone, Debug, Default)]
 pub struct HeldOut {
     pub validation: Vec<u32>,
     pub test: Vec<u32>,
@@ -367,7 +369,11 @@ impl<'a> Job<'a> {
         Ok(model)
     }
 
-    pub(crate) fn fit_pipeline(&self, learner: LearnerKind, rows: &[u32]) -> Result<(Pipeline, Vec<String>), LearnError> {
+    pub(crate) fn fit_pipeline(
+        &self,
+        learner: LearnerKind,
+        rows: &[u32],
+    ) -> Result<(Pipeline, Vec<String>), LearnError> {
         self.report(learner, Phase::Features, 0, 1);
         let TrainRequest { spec, contract, rows: batch, seed, .. } = *self.request;
         let recipe = match learner {

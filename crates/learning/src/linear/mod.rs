@@ -86,7 +86,7 @@ impl Course {
         let new = || {
             let scale = Scale::of(goal.task, &sample.target);
             let learner = Learner::new(spec, goal, layout, scale, sample.inputs.rows);
-            let best = Stopping { rounds: 0, scores: Vec::new() };
+            let best = Stopping { rounds: 0, scores: Vec::new(), notes: Vec::new() };
             Course { learner, outcome: scale.outcome(&sample.target), epoch: 0, batch: 0, best, least: f64::INFINITY }
         };
         let mut course = new();
@@ -114,7 +114,7 @@ impl Course {
     fn judge(&mut self, now: f64, scores: &[f64]) {
         if now < self.least {
             self.least = now;
-            self.best = Stopping { rounds: self.epoch, scores: scores.to_vec() };
+            self.best = Stopping { rounds: self.epoch, scores: scores.to_vec(), notes: Vec::new() };
         }
     }
 

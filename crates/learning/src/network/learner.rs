@@ -111,7 +111,9 @@ impl<'a> Learner<'a> {
         parts.resize(count.max(parts.len()), Part::default());
         self.tower.load(&self.weights);
         let used = &mut parts[..count];
-        used.par_iter_mut().zip(batch.rows.par_chunks(size)).for_each(|(part, rows)| self.pass(sample, batch, rows, part));
+        used.par_iter_mut()
+            .zip(batch.rows.par_chunks(size))
+            .for_each(|(part, rows)| self.pass(sample, batch, rows, part));
         self.add_up(used);
         self.measure(used, batch, size);
         self.step_embeddings(sample, batch, used, size);
@@ -134,7 +136,12 @@ impl<'a> Learner<'a> {
         let kept = (1.0 / (1.0 - dropout)) as f32;
         let silence = |layer: usize, row: usize, units: &mut [f32]| {
             let step = u64::from(batch.epoch) << 8 | layer as u64;
-            silence(dropout, kept, |block| bits(self.seed, Purpose::Dropout, step, u64::from(rows[row]) << 16 | block), units);
+            silence(
+                dropout,
+                kept,
+                |block| bits(self.seed, Purpose::Dropout, step, u64::from(rows[row]) << 16 | block),
+                units,
+            );
         };
         if dropout > 0.0 {
             self.tower.forward(inputs, rows.len(), trace, Some(&silence));
@@ -168,7 +175,8 @@ impl<'a> Learner<'a> {
         let mut shares = vec![0.0; outputs];
         for (row, sums) in rows.iter().zip(sums.chunks_exact(outputs)) {
             let row = *row as usize;
-            let weight = sample.weights.as_ref().map_or(1.0, |weights| f64::from(weights[row])) / batch.rows.len() as f64;
+            let weight =
+                sample.weights.as_ref().map_or(1.0, |weights| f64::from(weights[row])) / batch.rows.len() as f64;
             let target = sample.target[row];
             match self.goal.task {
                 Task::Binary => out.push((weight * (logistic(f64::from(sums[0])) - target)) as f32),

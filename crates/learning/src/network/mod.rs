@@ -118,7 +118,8 @@ impl<'a> Run<'a> {
     fn pass(&mut self, sample: &Sample, watch: &Watch) -> Result<(), LearnError> {
         let epoch = self.epoch;
         let key = |row: u32| bits(watch.seed, Purpose::RowOrder, u64::from(epoch), u64::from(row));
-        let mut order: Vec<(u64, u32)> = (0..sample.inputs.rows as u32).into_par_iter().map(|row| (key(row), row)).collect();
+        let mut order: Vec<(u64, u32)> =
+            (0..sample.inputs.rows as u32).into_par_iter().map(|row| (key(row), row)).collect();
         order.par_sort_unstable();
         let order: Vec<u32> = order.into_iter().map(|(_, row)| row).collect();
         let batches = order.chunks((self.learner.spec.batch_rows as usize).max(1));

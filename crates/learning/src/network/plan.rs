@@ -108,7 +108,8 @@ fn edges(bins: usize, sorted: &[f32], distinct: &[f32]) -> Numeric {
 
 /// A number of the standard normal distribution (Box and Muller 1958).
 fn normal(seed: u64, column: u64, at: u64) -> f64 {
-    let uniform = |which: u64| (bits(seed, Purpose::Frequencies, column, 2 * at + which) >> 11) as f64 / (1u64 << 53) as f64;
+    let uniform =
+        |which: u64| (bits(seed, Purpose::Frequencies, column, 2 * at + which) >> 11) as f64 / (1u64 << 53) as f64;
     (-2.0 * ln(1.0 - uniform(0))).sqrt() * cos_turns(uniform(1))
 }
 

@@ -59,7 +59,9 @@ fn pull(weights: &mut [f32], group: &[Range<usize>], l1: f64, l2: f64) {
     let factor = 1.0 - l2 * (size as f64).sqrt() / length.max(f64::MIN_POSITIVE);
     for range in group {
         // Exactly zero, not minus zero: it is what the model's bytes and `shrink` look for.
-        weights[range.clone()].iter_mut().for_each(|w| *w = if factor > 0.0 && *w != 0.0 { (f64::from(*w) * factor) as f32 } else { 0.0 });
+        weights[range.clone()]
+            .iter_mut()
+            .for_each(|w| *w = if factor > 0.0 && *w != 0.0 { (f64::from(*w) * factor) as f32 } else { 0.0 });
     }
 }
 

@@ -57,7 +57,15 @@ fn sample(task: Task, rows: std::ops::Range<usize>, layout: &Layout) -> Sample {
     let target = |row: usize| match task {
         Task::Regression => 100.0 + 20.0 * sum(row) + uniform(row, 5),
         Task::Binary => f64::from(uniform(row, 5) < logistic(3.0 * sum(row))),
-        Task::Multiclass => if sum(row) < -0.5 { 0.0 } else if sum(row) < 0.7 { 1.0 } else { 2.0 },
+        Task::Multiclass => {
+            if sum(row) < -0.5 {
+                0.0
+            } else if sum(row) < 0.7 {
+                1.0
+            } else {
+                2.0
+            }
+        }
     };
     let inputs = Inputs {
         rows: rows.len(),
@@ -96,7 +104,8 @@ fn laws_with_turns_are_found_in_every_task() {
 #[test]
 fn every_encoding_and_layer_learns() {
     for numeric in [NumericEncoding::Plain, NumericEncoding::PiecewiseLinear, NumericEncoding::Periodic] {
-        let spec = NetworkSpec { numeric, cross_layers: 1, residual: true, hidden: vec![32, 32], ..NetworkSpec::default() };
+        let spec =
+            NetworkSpec { numeric, cross_layers: 1, residual: true, hidden: vec![32, 32], ..NetworkSpec::default() };
         let (_, error) = found(&spec, Task::Regression, OWN);
         assert!(error < 6.0, "{numeric:?}: rmse {error}");
     }
@@ -209,7 +218,8 @@ fn a_fit_that_was_stopped_ends_with_the_same_bytes() {
     let (train, valid) = (sample(Task::Binary, 0..2000, &layout), sample(Task::Binary, 2000..2500, &layout));
     // Seven steps an epoch: within the first, at the end of the second, and one step into the last.
     let stops = [3, 11, 8];
-    let whole = |watch: &Watch| fit(&thorny(), goal(Task::Binary), &layout, &train, 4, watch).map(|model| model.to_bytes());
+    let whole =
+        |watch: &Watch| fit(&thorny(), goal(Task::Binary), &layout, &train, 4, watch).map(|model| model.to_bytes());
     assert_eq!(interrupted(&stops, whole), whole(&watch(None)).unwrap());
     let stopping = |watch: &Watch| fit_stopping(&thorny(), goal(Task::Binary), &layout, &train, &valid, watch);
     assert_eq!(interrupted(&stops, stopping).to_bytes(), stopping(&watch(None)).unwrap().to_bytes());

@@ -52,7 +52,7 @@ impl Course {
             passes: 0,
             chunks: 0,
             at: None,
-            best: Stopping { rounds: 0, scores: Vec::new() },
+            best: Stopping { rounds: 0, scores: Vec::new(), notes: Vec::new() },
             least: f64::INFINITY,
             kept: Vec::new(),
         };
@@ -76,7 +76,7 @@ impl Course {
             let now = loss(job.goal.task, &scores, &job.survey.validation.target);
             if now < self.least {
                 self.least = now;
-                self.best = Stopping { rounds: self.passes, scores: scores.clone() };
+                self.best = Stopping { rounds: self.passes, scores: scores.clone(), notes: Vec::new() };
                 self.kept = self.learner.state();
             }
             let chunks = self.chunks_of(job);

@@ -25,7 +25,7 @@ use crate::fit::{Goal, Phase, Progress, Watch, loss};
 use crate::keyed::Purpose;
 use crate::linear::Learner;
 use crate::metrics::evaluate;
-use crate::train::{Trained, loss_reference, loss_scale};
+use crate::train::{HeldOut, Trained, loss_reference, loss_scale};
 use arrow::record_batch::RecordBatch;
 pub use online::{ContinueRequest, continue_linear};
 
@@ -222,6 +222,7 @@ impl<'a> Job<'a> {
             time: time.map(|((first, _), (_, last))| TimeSpan { first, last }),
             rounds,
             parent,
+            made_by: None,
             averaged_with: earlier.iter().map(Bundle::digest).collect(),
             program: program.to_owned(),
             layout: self.pipeline.layout().clone(),
@@ -240,7 +241,18 @@ impl<'a> Job<'a> {
         let encoded = bundle.encode();
         watch(self.request, Phase::Evaluate).step(1, 1, None);
         let (digest, learner) = (Digest::of(&encoded), LearnerKind::Linear);
-        Ok(Trained { digest, bundle, encoded, manifest, metrics, learner, tried, notes: self.notes })
+        Ok(Trained {
+            digest,
+            bundle,
+            encoded,
+            manifest,
+            metrics,
+            measured: None,
+            held_out: HeldOut::default(),
+            learner,
+            tried,
+            notes: self.notes,
+        })
     }
 }
 

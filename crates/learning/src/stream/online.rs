@@ -7,7 +7,7 @@ use crate::error::LearnError;
 use crate::fit::{Goal, loss};
 use crate::linear::{Learner, Reader, Rows, Scale, check};
 use crate::metrics::evaluate;
-use crate::train::{Trained, loss_reference, loss_scale};
+use crate::train::{HeldOut, Trained, loss_reference, loss_scale};
 use arrow::record_batch::RecordBatch;
 use features::Pipeline;
 use inference::{Bundle, Calibration, LinearModel, Manifest, Model, TimeSpan, section};
@@ -96,7 +96,18 @@ pub fn continue_linear(request: &ContinueRequest) -> Result<Trained, LearnError>
     let bundle = Bundle::new(sections.into())?;
     let encoded = bundle.encode();
     let (digest, learner) = (Digest::of(&encoded), LearnerKind::Linear);
-    Ok(Trained { digest, bundle, encoded, manifest, metrics, learner, tried, notes: Vec::new() })
+    Ok(Trained {
+        digest,
+        bundle,
+        encoded,
+        manifest,
+        metrics,
+        measured: None,
+        held_out: HeldOut::default(),
+        learner,
+        tried,
+        notes: Vec::new(),
+    })
 }
 
 fn check_version(spec: &ModelSpec, before: &Manifest) -> Result<(), LearnError> {

@@ -102,7 +102,7 @@ pub(crate) fn fit_stopping(
     let link = Link::of(goal.task);
     let mut scores: Vec<f64> = margins.as_slice().iter().map(|margin| f64::from(*margin)).collect();
     scores.chunks_exact_mut(goal.outputs).for_each(|row| link.apply_row(row));
-    Ok(Stopping { rounds: rounds as u32, scores })
+    Ok(Stopping { rounds: rounds as u32, scores, notes: Vec::new() })
 }
 
 /// What stays the same from one stride to the next.
