@@ -6,7 +6,7 @@ pub use features::{Difference, FeatureSpec, ReduceMethod, ReduceSpec, TimePart, 
 
 use crate::contract::Scalar;
 use crate::id::Share;
-pub use crate::network::{BatchScaling, NetworkSpec, NumericEncoding, RateSchedule};
+pub use crate::network::{BatchScaling, EmbeddingStorage, NetworkSpec, NumericEncoding, RateSchedule};
 use crate::time::Span;
 pub use crate::tuning::{ParameterSpec, TuningMetric, TuningSpec, TuningValue};
 use serde::{Deserialize, Serialize};

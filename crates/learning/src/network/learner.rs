@@ -10,8 +10,8 @@ use crate::error::LearnError;
 use crate::fit::{Goal, Sample};
 use crate::keyed::{Purpose, bits};
 use inference::elementary::{ln, logistic, logit, softmax};
-use inference::network::encode::{Encoder, read};
-use inference::network::tower::{Direction, LayerPlace, Tower, Trace};
+use inference::network::encode::Encoder;
+use inference::network::tower::{Direction, LayerPlace, Slopes, Tower, Trace};
 use inference::network::{Dense, Hidden, NetworkParts, Table};
 use inference::{Link, NetworkModel};
 use rayon::prelude::*;
@@ -79,7 +79,12 @@ impl<'a> Learner<'a> {
         let widths = plan.slots.iter().map(|table| plan.tables[*table].dimension);
         let offsets = widths.scan(0, |at, width| Some(std::mem::replace(at, *at + width))).collect();
         let readers = |table: usize| (0..plan.slots.len()).filter(|slot| plan.slots[*slot] == table).collect();
-        let tables = plan.tables.iter().enumerate().map(|(at, table)| Embeddings::new(*table, readers(at))).collect();
+        let tables = plan
+            .tables
+            .iter()
+            .enumerate()
+            .map(|(at, table)| Embeddings::new(*table, readers(at), spec.embedding_storage))
+            .collect();
         Ok(Learner {
             spec,
             goal,
@@ -150,7 +155,14 @@ impl<'a> Learner<'a> {
         }
         self.slopes(sample, batch, rows, &trace.outputs, slopes);
         gradient.resize(self.weights.len(), 0.0);
-        self.tower.backward(inputs, rows.len(), trace, slopes, kept, Some(gradient), embeddings);
+        self.tower.backward(
+            inputs,
+            rows.len(),
+            trace,
+            Slopes { sums: slopes, scale: kept },
+            Some(gradient),
+            embeddings,
+        );
     }
 
     fn encode(&self, sample: &Sample, row: usize, out: &mut [f32]) {
@@ -163,7 +175,7 @@ impl<'a> Learner<'a> {
         for (id, table) in sample.inputs.slot_row(row).iter().zip(&self.plan.slots) {
             let table = &self.tables[*table];
             let end = at + table.plan.dimension;
-            read(&table.weights, table.plan.place, *id, &mut out[at..end]);
+            table.read(*id, &mut out[at..end]);
             at = end;
         }
     }
@@ -224,7 +236,12 @@ impl<'a> Learner<'a> {
         let slopes = |row: usize| &parts[row / size].embeddings[row % size * width..][..width];
         let slopes = BatchSlopes { ids: &ids, slot_width, offsets: &self.offsets, slopes: &slopes };
         let rate = self.spec.embedding_rate as f32;
-        self.tables.par_iter_mut().for_each(|table| table.step(&slopes, rate));
+        let step = u64::from(batch.epoch) << 32 | batch.step as u64;
+        let seed = self.seed;
+        self.tables.par_iter_mut().enumerate().for_each(|(at, table)| {
+            let place = |row: usize, block: u64| (at as u64) << 48 | (row as u64) << 8 | block;
+            table.step(&slopes, rate, |row, block| bits(seed, Purpose::Rounding, step, place(row, block)));
+        });
     }
 
     /// Decoupled weight decay (Loshchilov and Hutter, ICLR 2019), of matrices alone.
@@ -250,7 +267,7 @@ impl<'a> Learner<'a> {
             ids: table.plan.ids,
             dimension: table.plan.dimension as u32,
             place: table.plan.place,
-            weights: table.weights.clone(),
+            weights: table.weights.to_f32(),
         };
         let cross: Vec<Dense> = layers.by_ref().take(self.plan.shape.cross).collect();
         let mut rest: Vec<Dense> = layers.collect();
