@@ -77,14 +77,14 @@ pub fn train(request: &TrainRequest) -> Result<Trained, LearnError> {
 }
 
 /// The rows of a request, checked, and what is read off them once.
-struct Job<'a> {
-    request: &'a TrainRequest<'a>,
+pub(crate) struct Job<'a> {
+    pub request: &'a TrainRequest<'a>,
     target: Vec<f64>,
     times: Option<Vec<Timestamp>>,
     /// Each row's own weight, where the declaration names a column.
     own_weights: Option<Vec<f64>>,
     rows_without_outcome: u64,
-    split: Split,
+    pub split: Split,
 }
 
 /// What a learner found on the validation rows.
@@ -97,7 +97,7 @@ struct Found {
 }
 
 impl<'a> Job<'a> {
-    fn new(request: &'a TrainRequest<'a>) -> Result<Job<'a>, LearnError> {
+    pub fn new(request: &'a TrainRequest<'a>) -> Result<Job<'a>, LearnError> {
         let spec = request.spec;
         let target = target_values(spec, request.rows)?;
         check_target(spec, &target)?;
@@ -309,7 +309,7 @@ impl<'a> Job<'a> {
         Ok(model)
     }
 
-    fn fit_pipeline(&self, learner: LearnerKind, rows: &[u32]) -> Result<(Pipeline, Vec<String>), LearnError> {
+    pub fn fit_pipeline(&self, learner: LearnerKind, rows: &[u32]) -> Result<(Pipeline, Vec<String>), LearnError> {
         self.report(learner, Phase::Features, 0, 1);
         let TrainRequest { spec, contract, rows: batch, seed, .. } = *self.request;
         let recipe = match learner {
@@ -321,7 +321,7 @@ impl<'a> Job<'a> {
         Ok((fitted.pipeline, fitted.notes))
     }
 
-    fn sample(&self, pipeline: &Pipeline, rows: &[u32]) -> Result<Sample, LearnError> {
+    pub fn sample(&self, pipeline: &Pipeline, rows: &[u32]) -> Result<Sample, LearnError> {
         let batch = data::select(self.request.rows, rows)?;
         let target = self.targets(rows);
         let inputs = pipeline.transform_training(&batch, &target, self.request.seed)?;
@@ -375,7 +375,7 @@ impl<'a> Job<'a> {
         }
     }
 
-    fn targets(&self, rows: &[u32]) -> Vec<f64> {
+    pub fn targets(&self, rows: &[u32]) -> Vec<f64> {
         rows.iter().map(|row| self.target[*row as usize]).collect()
     }
 
