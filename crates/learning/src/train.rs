@@ -385,7 +385,7 @@ impl<'a> Job<'a> {
         Ok((fitted.pipeline, fitted.notes))
     }
 
-    fn sample(&self, pipeline: &Pipeline, rows: &[u32]) -> Result<Sample, LearnError> {
+    pub fn sample(&self, pipeline: &Pipeline, rows: &[u32]) -> Result<Sample, LearnError> {
         let batch = data::select(self.request.rows, rows)?;
         let target = self.targets(rows);
         let inputs = pipeline.transform_training(&batch, &target, self.request.seed)?;

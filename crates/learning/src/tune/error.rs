@@ -22,6 +22,8 @@ pub enum TuneError {
     OtherPoint { trial: u32 },
     #[error("there is nothing to search: {0}")]
     Space(String),
+    #[error("tuning.space: \"{key}\" cannot be {value}: {problem}")]
+    Key { key: String, value: String, problem: String },
     #[error("none of the {trials} trials gave a loss; the first failed because {reason}")]
     NothingMeasured { trials: usize, reason: String },
     #[error("a trial could not be measured")]

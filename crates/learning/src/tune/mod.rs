@@ -2,10 +2,12 @@
 //! successive halving ([`halving`]) with proposals of a tree-structured Parzen estimator ([`proposer`]), decided in
 //! logical order ([`logic`]): the same seed gives the same trials and winner with any number of workers, and after a kill.
 
+mod declared;
 mod error;
 mod halving;
 mod journal;
 mod logic;
+mod model;
 mod normal;
 mod parzen;
 mod plot;
@@ -18,6 +20,7 @@ mod trial;
 
 pub use error::TuneError;
 pub use logic::Settings;
+pub use model::{Clocks, TuneRequest, Tuned, run};
 pub use plot::plot;
 pub use search::{Budget, Call, Ending, Failure, Measured, Money, Objective, Progress, Runtime, Search, Searched};
 pub use space::{Condition, Domain, Parameter, Point, Scale, Space};

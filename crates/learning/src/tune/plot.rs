@@ -188,7 +188,7 @@ fn legend(svg: &mut String, rungs: usize, failed: bool) -> std::fmt::Result {
 
 /// A round number of which some `parts` make `length`.
 fn step(length: f64, parts: f64) -> f64 {
-    let unit = 10_f64.powi(log10_floor(length / parts));
+    let unit = ten_to(log10_floor(length / parts));
     [1.0, 2.0, 5.0].map(|times| times * unit).into_iter().find(|step| length / step <= parts).unwrap_or(10.0 * unit)
 }
 
@@ -198,7 +198,12 @@ fn step_whole(length: f64) -> f64 {
 
 /// The greatest `e` with 10^e at most `x`, which is above zero.
 fn log10_floor(x: f64) -> i32 {
-    (-300..300).rev().find(|e| 10_f64.powi(*e) <= x * (1.0 + 1e-9)).unwrap_or(-300)
+    (-300..300).rev().find(|e| ten_to(*e) <= x * (1.0 + 1e-9)).unwrap_or(-300)
+}
+
+/// Read, not computed: exact on every machine.
+fn ten_to(e: i32) -> f64 {
+    format!("1e{e}").parse().unwrap_or(f64::INFINITY)
 }
 
 fn escaped(text: &str) -> String {
