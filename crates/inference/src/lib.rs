@@ -9,11 +9,13 @@ mod calibration;
 pub mod elementary;
 mod forest;
 pub mod import;
+pub mod kernels;
 mod linear;
 mod manifest;
 mod model;
 mod onnxruntime;
 mod predictor;
+pub mod quantize_onnx;
 mod tensor;
 mod trees;
 
