@@ -13,6 +13,7 @@ pub mod kernels;
 mod linear;
 mod manifest;
 mod model;
+pub mod network;
 mod onnxruntime;
 mod predictor;
 pub mod quantize_onnx;
@@ -24,6 +25,7 @@ pub use calibration::{Calibration, CalibrationError};
 pub use linear::{LinearModel, LinearParts};
 pub use manifest::{MANIFEST_FORMAT, Manifest, TimeSpan};
 pub use model::{Contributions, Link, Model, ModelError, load_model};
+pub use network::{NetworkModel, NetworkParts};
 pub use onnxruntime::{
     EngineError, LibraryInfo, Memory, OnnxOptions, OnnxRuntimeModel, Rows, check_rows, open_library,
 };

@@ -2,6 +2,7 @@
 
 use crate::elementary::{logistic, softmax};
 use crate::linear::LinearModel;
+use crate::network::NetworkModel;
 use crate::trees::TreesModel;
 use serde::{Deserialize, Serialize};
 use vocabulary::inputs::{Inputs, Layout};
@@ -114,6 +115,7 @@ pub fn load_model(kind: &str, bytes: &[u8], layout: &Layout) -> Result<Box<dyn M
     match kind {
         LinearModel::KIND => Ok(Box::new(LinearModel::from_bytes(bytes, layout)?)),
         TreesModel::KIND => Ok(Box::new(TreesModel::from_bytes(bytes, layout)?)),
+        NetworkModel::KIND => Ok(Box::new(NetworkModel::from_bytes(bytes, layout)?)),
         _ => Err(ModelError::Kind { kind: kind.to_owned() }),
     }
 }

@@ -118,21 +118,30 @@ pub(crate) struct Stopping {
     pub rounds: u32,
     /// Raw scores of the validation rows at that point, row-major.
     pub scores: Vec<f64>,
+    /// Sentences for a person.
+    pub notes: Vec<String>,
 }
 
 impl Stopping {
+    /// Rounds, the number of scores, the scores, then the notes, each ended by a zero.
     pub fn to_bytes(&self) -> Vec<u8> {
         let mut bytes = self.rounds.to_le_bytes().to_vec();
+        bytes.extend((self.scores.len() as u64).to_le_bytes());
         bytes.extend(self.scores.iter().flat_map(|score| score.to_le_bytes()));
+        bytes.extend(self.notes.iter().flat_map(|note| note.bytes().filter(|byte| *byte != 0).chain([0])));
         bytes
     }
 
     pub fn from_bytes(bytes: &[u8]) -> Option<Stopping> {
-        let (rounds, scores) = bytes.split_first_chunk()?;
-        let (scores, []) = scores.as_chunks::<8>() else { return None };
+        let (rounds, rest) = bytes.split_first_chunk()?;
+        let (count, rest) = rest.split_first_chunk()?;
+        let count = usize::try_from(u64::from_le_bytes(*count)).ok()?;
+        let (scores, notes) = rest.split_at_checked(count.checked_mul(8)?)?;
+        let notes = std::str::from_utf8(notes).ok()?;
         Some(Stopping {
             rounds: u32::from_le_bytes(*rounds),
-            scores: scores.iter().map(|score| f64::from_le_bytes(*score)).collect(),
+            scores: scores.as_chunks::<8>().0.iter().map(|score| f64::from_le_bytes(*score)).collect(),
+            notes: notes.split_terminator('\0').map(str::to_owned).collect(),
         })
     }
 }

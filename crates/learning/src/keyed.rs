@@ -4,6 +4,11 @@
 pub(crate) enum Purpose {
     Split = 1,
     RowOrder = 2,
+    /// First weights of a network's layers.
+    NetworkWeights = 3,
+    Dropout = 4,
+    /// Of a network's periodic encodings.
+    Frequencies = 5,
 }
 
 /// 64 bits for (seed, purpose, step, row): the finaliser of SplitMix64 (Steele et al., OOPSLA 2014) over each in turn.

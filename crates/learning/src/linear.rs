@@ -39,7 +39,7 @@ pub(crate) fn fit_stopping(
     watch: &Watch,
 ) -> Result<Stopping, LearnError> {
     let mut learner = Learner::new(spec, goal.task, layout, sample);
-    let mut best = Stopping { rounds: 0, scores: Vec::new() };
+    let mut best = Stopping { rounds: 0, scores: Vec::new(), notes: Vec::new() };
     let mut least = f64::INFINITY;
     let mut scores = Vec::new();
     for epoch in 0..spec.epochs.max(1) {
@@ -49,7 +49,7 @@ pub(crate) fn fit_stopping(
         watch.step(u64::from(epoch) + 1, u64::from(spec.epochs), Some(now));
         if now < least {
             least = now;
-            best = Stopping { rounds: epoch + 1, scores: scores.clone() };
+            best = Stopping { rounds: epoch + 1, scores: scores.clone(), notes: Vec::new() };
         } else if epoch + 1 - best.rounds >= PATIENCE {
             break;
         }

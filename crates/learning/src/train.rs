@@ -270,6 +270,7 @@ impl<'a> Job<'a> {
             }
         };
         let loss = loss(goal.task, &stopping.scores, &outcome);
+        let notes = [notes, stopping.notes.clone()].concat();
         Ok(Found { learner, pipeline, stopping, loss, notes })
     }
 

@@ -60,7 +60,7 @@ pub(crate) fn fit_stopping(
     let margins = model.predict_margin(&valid, Iterations::Best)?;
     let link = Link::of(goal.task);
     let scores = margins.as_slice().iter().map(|&margin| link.apply(f64::from(margin))).collect();
-    Ok(Stopping { rounds: rounds as u32, scores })
+    Ok(Stopping { rounds: rounds as u32, scores, notes: Vec::new() })
 }
 
 fn params(spec: &TreesSpec, task: Task, sample: &Sample, seed: u64) -> Result<TrainingParams, LearnError> {

@@ -7,6 +7,7 @@ pub mod id;
 pub mod inputs;
 pub mod metric;
 pub mod model;
+mod network;
 pub mod plan;
 pub mod profile;
 pub mod record;

@@ -2,6 +2,7 @@
 
 use crate::contract::Scalar;
 use crate::id::Share;
+pub use crate::network::{BatchScaling, NetworkSpec, NumericEncoding, RateSchedule};
 use crate::time::Span;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -296,35 +297,6 @@ impl Default for LinearSpec {
     }
 }
 
-/// Embeddings of categories and a tower of dense layers, by Adam; the rows of embeddings by row-wise AdaGrad.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields, default)]
-pub struct NetworkSpec {
-    /// Units of each dense layer.
-    pub hidden: Vec<u32>,
-    /// Passes over the rows at most; early stopping may keep fewer.
-    pub epochs: u32,
-    /// Epochs without improvement on the validation rows after which learning stops; 0 means never.
-    pub patience: u32,
-    pub batch_rows: u32,
-    pub learning_rate: f64,
-    /// Of the embeddings' rows.
-    pub embedding_rate: f64,
-}
-
-impl Default for NetworkSpec {
-    fn default() -> Self {
-        NetworkSpec {
-            hidden: vec![128, 64],
-            epochs: 12,
-            patience: 2,
-            batch_rows: 256,
-            learning_rate: 0.001,
-            embedding_rate: 0.05,
-        }
-    }
-}
-
 /// Which part of the rows is for what. By time where there is a time column: the newest are the test, those before them
 /// the validation. Without one, by the order of the rows in the data unless `shuffle` is set.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -573,11 +545,11 @@ impl ModelSpec {
             ("learner.trees.learning_rate", self.learner.trees.learning_rate, 1e-4, 1.0),
             ("learner.trees.column_share", self.learner.trees.column_share, 0.01, 1.0),
             ("learner.trees.row_share", self.learner.trees.row_share, 0.01, 1.0),
-            ("learner.network.batch_rows", f64::from(self.learner.network.batch_rows), 1.0, 65_536.0),
-            ("learner.network.learning_rate", self.learner.network.learning_rate, 1e-6, 1.0),
-            ("learner.network.embedding_rate", self.learner.network.embedding_rate, 1e-6, 10.0),
             ("learner.linear.table_bits", f64::from(self.learner.linear.table_bits), 8.0, 28.0),
-        ] {
+        ]
+        .into_iter()
+        .chain(self.learner.network.ranges())
+        {
             if !(low..=high).contains(&value) {
                 say(format!("{name} = {value} is outside {low} to {high}"));
             }
