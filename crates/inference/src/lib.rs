@@ -18,6 +18,7 @@ mod model;
 pub mod network;
 mod onnxruntime;
 mod predictor;
+pub mod quantize_onnx;
 mod tensor;
 mod trees;
 

@@ -2,3 +2,5 @@
 //! no model.
 
 pub mod dense;
+pub mod int8;
+pub mod rows;

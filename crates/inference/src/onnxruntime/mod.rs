@@ -6,7 +6,7 @@ mod library;
 mod pool;
 mod rows;
 mod tensors;
-mod wire;
+pub(crate) mod wire;
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::PathBuf;

@@ -1,14 +1,14 @@
 //! Reads and writes the fields of a protocol-buffer message in place. Knows the encoding, no message.
 
 /// One field of a message.
-pub(super) struct Field<'a> {
+pub(crate) struct Field<'a> {
     pub number: u32,
     pub value: Value<'a>,
     /// The field as it is encoded, with its tag.
     pub encoded: &'a [u8],
 }
 
-pub(super) enum Value<'a> {
+pub(crate) enum Value<'a> {
     Number(u64),
     Bytes(&'a [u8]),
     /// Four or eight bytes that nobody here reads.
@@ -16,14 +16,14 @@ pub(super) enum Value<'a> {
 }
 
 /// The fields of a message, in their order; ends after the first that is malformed.
-pub(super) struct Fields<'a> {
+pub(crate) struct Fields<'a> {
     rest: &'a [u8],
 }
 
 /// Where a message is not one.
 #[derive(Clone, Copy, Debug, PartialEq, thiserror::Error)]
 #[error("malformed protocol buffer")]
-pub(super) struct Malformed;
+pub(crate) struct Malformed;
 
 impl<'a> Fields<'a> {
     pub fn of(message: &'a [u8]) -> Fields<'a> {
@@ -82,7 +82,7 @@ impl<'a> Iterator for Fields<'a> {
 }
 
 /// Numbers that lie together in one field.
-pub(super) fn packed(bytes: &[u8]) -> Result<Vec<u64>, Malformed> {
+pub(crate) fn packed(bytes: &[u8]) -> Result<Vec<u64>, Malformed> {
     let mut fields = Fields::of(bytes);
     let mut numbers = Vec::new();
     while !fields.rest.is_empty() {
@@ -91,12 +91,12 @@ pub(super) fn packed(bytes: &[u8]) -> Result<Vec<u64>, Malformed> {
     Ok(numbers)
 }
 
-pub(super) fn put_number(message: &mut Vec<u8>, field: u32, number: u64) {
+pub(crate) fn put_number(message: &mut Vec<u8>, field: u32, number: u64) {
     put_varint(message, u64::from(field) << 3);
     put_varint(message, number);
 }
 
-pub(super) fn put_bytes(message: &mut Vec<u8>, field: u32, bytes: &[u8]) {
+pub(crate) fn put_bytes(message: &mut Vec<u8>, field: u32, bytes: &[u8]) {
     put_varint(message, u64::from(field) << 3 | 2);
     put_varint(message, bytes.len() as u64);
     message.extend_from_slice(bytes);

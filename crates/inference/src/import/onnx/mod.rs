@@ -14,7 +14,7 @@ mod shapes;
 mod tensors;
 
 use super::{Format, ImportError, Imported, TaskHint, Unsupported};
-use crate::tensor::TensorModel;
+use crate::tensor::{Tensor, TensorModel};
 use graph::Graph;
 use prost::Message;
 use proto::{GraphProto, ModelProto};
@@ -64,6 +64,11 @@ fn varint(bytes: &[u8], mut at: usize) -> Option<(u64, usize)> {
 /// The message, as far as it is read here.
 pub fn decode(bytes: &[u8]) -> Result<ModelProto, ImportError> {
     ModelProto::decode(bytes).map_err(|error| ImportError::damaged(FORMAT, "its protocol buffer", error.to_string()))
+}
+
+/// A tensor of one of the types that are computed with here; else what is wrong with it.
+pub(crate) fn read_tensor(tensor: &proto::TensorProto) -> Result<Tensor, String> {
+    tensors::read(tensor)
 }
 
 pub(super) fn import(bytes: &[u8]) -> Result<Imported, ImportError> {
