@@ -37,8 +37,8 @@ struct Stage {
 }
 
 impl Stage {
-    fn new(name: String, phase: Option<Progress>) -> Stage {
-        Stage { name, start: SystemTime::now(), phase }
+    fn new(name: String) -> Stage {
+        Stage { name, start: SystemTime::now(), phase: None }
     }
 }
 
@@ -55,8 +55,9 @@ impl Run {
         };
         let mut attributes = vec![("homeostat.model", model.into())];
         attributes.extend(job.map(|job| ("homeostat.job", job.into())));
-        let (name, stage) = (format!("train {model}"), Mutex::new(Stage::new("read".to_owned(), None)));
-        Ok(Run(Some(Spans { exporter, trace, start: SystemTime::now(), name, attributes, stage })))
+        let (name, stage) = (format!("train {model}"), Stage::new("read".to_owned()));
+        let start = stage.start;
+        Ok(Run(Some(Spans { exporter, trace, start, name, attributes, stage: Mutex::new(stage) })))
     }
 
     /// Training has come so far.
@@ -70,11 +71,11 @@ impl Run {
                 Phase::Fit | Phase::Refit | Phase::RefitAll => format!("{} {learner}", step.phase.name()),
                 _ => step.phase.name().to_owned(),
             };
-            spans.close(std::mem::replace(&mut *stage, Stage::new(name, None)));
+            spans.close(std::mem::replace(&mut *stage, Stage::new(name)));
         }
         stage.phase = Some(step);
         if step.phase == Phase::Evaluate && step.done == step.total {
-            spans.close(std::mem::replace(&mut *stage, Stage::new("register".to_owned(), None)));
+            spans.close(std::mem::replace(&mut *stage, Stage::new("register".to_owned())));
         }
     }
 
