@@ -71,6 +71,7 @@ pub fn read_words(head: &[u8], words: Vec<u32>) -> Answer<Read> {
     if let [input] = &mut head.inputs[..]
         && input.values.is_none()
         && input.binary_size == words.len().checked_mul(4)
+        && elements(&input.shape) == Some(words.len())
     {
         let data = match input.datatype {
             Datatype::Fp32 => Data::Fp32(words.into_iter().map(f32::from_bits).collect()),
