@@ -174,3 +174,32 @@ fn cost_of(app: &App, name: &str, correct: Option<(u64, u64)>) -> Value {
         "measured": true,
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use storage::catalog::Deed;
+    use vocabulary::Timestamp;
+
+    #[tokio::test]
+    async fn the_audit_log_is_read_on_from_where_it_was_left() {
+        let folder = tempfile::tempdir().unwrap();
+        let catalog = Catalog::open(&folder.path().join("catalog.db")).await.unwrap();
+        let done = async |action: &str, subject: &str| {
+            let at = Timestamp(0);
+            let (actor, because, detail) = ("control".to_owned(), String::new(), String::new());
+            let (action, subject, model) = (action.to_owned(), subject.to_owned(), "m".to_owned());
+            let deed = Deed { at, recorded_at: at, actor, action, model, subject, because, detail };
+            catalog.record(&deed).await.unwrap();
+        };
+        let mut ends = Ends::default();
+        done("promote", "m@1").await;
+        done("start_shadow", "m@2").await;
+        ends.catch_up(&catalog).await.unwrap();
+        assert!(ends.promoted.contains("m@1") && ends.discarded.is_empty() && ends.sequence == 2);
+        done("discard", "m@2").await;
+        ends.catch_up(&catalog).await.unwrap();
+        ends.catch_up(&catalog).await.unwrap();
+        assert!(ends.promoted.len() == 1 && ends.discarded.contains("m@2") && ends.sequence == 3);
+    }
+}
