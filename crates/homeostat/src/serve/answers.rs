@@ -17,7 +17,7 @@ use serving::call::{CacheUse, Call, Stage};
 use serving::lane::AskError;
 use serving::row_cache::{Found, Guard, RowCache, Tally, keep};
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 /// What is remembered of rows, for all declared models.
 pub struct Memories {
@@ -49,11 +49,11 @@ pub async fn answers(app: &App, state: &ModelState, asked: Asked<'_>, call: &mut
     let Asked { artifact, batch, .. } = asked;
     let lane = state.lane(app, artifact);
     let (cache, tally, rows) = (&app.memories.answers, &state.answers, batch.num_rows());
-    let cost = lane.cost.predict_us(rows).map_or(f64::MAX, |us| us / rows.max(1) as f64);
     if !cache.is_on() {
         return compute(app, &lane, batch, call).await;
     }
     let begun = Instant::now();
+    let cost = lane.cost.predict_us(rows).map_or(f64::MAX, |us| us / rows.max(1) as f64);
     let bytes = if tally.worth.pays(cost) { RowBytes::of(batch, &artifact.inputs) } else { None };
     let Some(bytes) = bytes else {
         tally.passed_by(rows);
@@ -105,9 +105,9 @@ impl Work<'_> {
         known: &mut [Option<Arc<[f64]>>],
         missing: Vec<(usize, Guard<'_, f64>)>,
         call: &mut Call,
-    ) -> Result<std::time::Duration, AskError> {
+    ) -> Result<Duration, AskError> {
         if missing.is_empty() {
-            return Ok(std::time::Duration::ZERO);
+            return Ok(Duration::ZERO);
         }
         let values = if missing.len() == known.len() {
             compute(self.app, self.lane, self.batch, call).await?
