@@ -12,9 +12,12 @@ mod project;
 #[cfg(test)]
 mod quiet;
 mod routing;
+mod row_bytes;
 mod runs;
 mod serve;
+mod traced;
 mod training;
+mod transforms;
 
 use clap::Parser;
 use std::process::ExitCode;

@@ -75,6 +75,8 @@ pub struct ServerSection {
     pub clock: ClockKind,
     /// Bytes of a request's body at most; more is refused with 413.
     pub body_bytes_max: usize,
+    /// Milliseconds from a request's head until all of its body is there; what is slower is refused with 408.
+    pub body_ms_max: f64,
     /// Rows of a request at most; more is refused with 413.
     pub rows_max: usize,
     /// Requests in work at once; more is refused with 429.
@@ -103,14 +105,20 @@ pub struct ServerSection {
     pub queue_rows_max: usize,
     /// Predicted wait in milliseconds beyond which a request without a deadline is refused with 429.
     pub queue_ms_max: f64,
-    /// Memory of cached answers; 0 for no cache.
+    /// Memory of cached answers of imported models; 0 for no cache.
     pub cache_bytes_max: u64,
+    /// Memory of cached answers of declared models; 0 for no cache.
+    pub prediction_cache_bytes_max: u64,
+    /// Memory of cached features of declared models; 0 for no cache.
+    pub feature_cache_bytes_max: u64,
     /// Whether tenants share cached answers.
     pub cache_shared: bool,
     /// Memory of loaded imported models; beyond it the ones unused for longest leave.
     pub models_bytes_max: usize,
     /// Imported models in memory at most.
     pub models_loaded_max: usize,
+    /// Requests kept of each imported version, in memory and on disk, to warm it up when it is loaded; 0 for none.
+    pub warm_requests_max: usize,
     /// After SIGTERM: milliseconds of answering on while already not ready, so that balancers look elsewhere.
     pub drain_grace_ms: u64,
     /// And then milliseconds at most until requests in work are given up.
@@ -126,6 +134,7 @@ impl Default for ServerSection {
             port: 8080,
             clock: ClockKind::Wall,
             body_bytes_max: 16 << 20,
+            body_ms_max: 30_000.0,
             rows_max: 10_000,
             requests_max: 1024,
             grpc_port: 8081,
@@ -141,9 +150,12 @@ impl Default for ServerSection {
             queue_rows_max: 65_536,
             queue_ms_max: 1000.0,
             cache_bytes_max: 64 << 20,
+            prediction_cache_bytes_max: 64 << 20,
+            feature_cache_bytes_max: 32 << 20,
             cache_shared: false,
             models_bytes_max: 4 << 30,
             models_loaded_max: 1024,
+            warm_requests_max: 4,
             drain_grace_ms: 500,
             drain_ms_max: 10_000,
             ledger_rows_max: 2_000_000,

@@ -183,6 +183,7 @@ impl<'a> Job<'a> {
 
     fn run(&self) -> Result<Trained, LearnError> {
         let (found, tried) = self.choose()?;
+        self.report(found.learner, Phase::Calibrate, 0, 1);
         let outcome = self.targets(&self.split.validation);
         let calibration = match self.request.spec.task {
             Task::Binary => calibrate::choose(&found.stopping.scores, &outcome),
@@ -298,6 +299,7 @@ impl<'a> Job<'a> {
             weights: None,
         };
         let (spec, goal, layout) = (&self.request.spec.learner, Goal::of(self.request.spec), pipeline.layout());
+        self.report(learner, Phase::Fit, 0, 1);
         let watch = self.watch(learner, Phase::Fit);
         let outcome = validation.target.clone();
         let fit = || match learner {
@@ -354,6 +356,7 @@ impl<'a> Job<'a> {
         phase: Phase,
     ) -> Result<Box<dyn Model>, LearnError> {
         let (spec, goal, layout) = (&self.request.spec.learner, Goal::of(self.request.spec), pipeline.layout());
+        self.report(learner, phase, 0, 1);
         let watch = self.watch(learner, phase);
         let kept = watch.finished().and_then(|bytes| load_model(learner.name(), &bytes, layout).ok());
         if let Some(model) = kept {

@@ -2,6 +2,7 @@
 //! what each answer cost. Knows no catalog, no contract and no disk: models come through a
 //! [`Source`](registry::Source), or answer by themselves as a [`RowModel`](registry::RowModel).
 
+pub mod body;
 pub mod cache;
 pub mod call;
 mod classification;
@@ -15,8 +16,10 @@ pub mod listen;
 pub mod meter;
 pub mod metrics;
 pub mod plane;
+pub mod recorded;
 pub mod refusal;
 pub mod registry;
+pub mod row_cache;
 pub mod schedule;
 pub mod series;
 #[cfg(feature = "otlp")]

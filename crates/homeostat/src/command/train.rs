@@ -3,6 +3,7 @@
 use crate::cli::{Learner, Train};
 use crate::project::Project;
 use crate::runs::{self, Run};
+use crate::traced;
 use crate::training::{self, Order};
 use crate::{clock, output};
 use anyhow::{Context, Result};
@@ -58,7 +59,9 @@ pub async fn run(project: &Project, args: &Train, json: bool) -> Result<bool> {
 async fn finish(project: &Project, run: Run, order: &Order, json: bool) -> Result<bool> {
     runs::stop_when_asked()?;
     let bar = output::bar("reading");
+    let traces = traced::Run::begin(project, &order.model, None)?;
     let progress = |step: Progress| {
+        traces.progress(step);
         bar.set_length(step.total);
         bar.set_position(step.done);
         let loss = step.loss.map(|loss| format!(" loss {loss:.5}")).unwrap_or_default();
@@ -67,6 +70,7 @@ async fn finish(project: &Project, run: Run, order: &Order, json: bool) -> Resul
     let at = order.to.unwrap_or_else(clock::wall);
     let made = training::make(project, order, at, &run, "operator", &progress).await;
     bar.finish_and_clear();
+    traces.end(&made).await;
     let version = made
         .with_context(|| match runs::stop().load(Ordering::Relaxed) {
             true => format!("go on with `homeostat train --resume {}`", run.id),
@@ -130,15 +134,19 @@ pub async fn job(project: &Project, id: &str) -> Result<bool> {
     let order: Order = serde_json::from_value(job.request).context("the job's request can't be read")?;
     runs::stop_when_asked()?;
     let run = Run::at(project, id);
+    let traces = traced::Run::begin(project, &order.model, Some(id))?;
     let last = Mutex::new(std::time::Instant::now());
     let progress = |step: Progress| {
+        traces.progress(step);
         let Ok(mut last) = last.lock() else { return };
         if last.elapsed().as_millis() > 200 {
             *last = std::time::Instant::now();
             say(&json!({ "progress": { "phase": step.phase.name(), "done": step.done, "total": step.total } }));
         }
     };
-    let made = training::make(project, &order, job.at, &run, "control", &progress).await?;
+    let made = training::make(project, &order, job.at, &run, "control", &progress).await;
+    traces.end(&made).await;
+    let made = made?;
     run.done();
     say(&json!({ "version": made.version.number, "cpu_seconds": made.cpu_seconds, "seconds": made.version.seconds }));
     Ok(true)

@@ -1,5 +1,6 @@
 //! The server: data plane, control loop and dashboard in one process. Training never runs in it; its jobs are children.
 
+mod answers;
 mod api;
 mod assets;
 mod book;
@@ -19,6 +20,7 @@ mod rows;
 mod scoring;
 mod state;
 mod status;
+mod warmth;
 mod worker;
 
 use crate::client::{OPERATOR_FILE, PLACE_FILE, Place};
@@ -84,6 +86,9 @@ pub async fn run(project: Project, port: Option<u16>, grpc_port: Option<u16>) ->
         (name.clone(), Arc::new(model) as Arc<dyn RowModel>)
     });
     plane.registry.add_rows(declared.collect());
+    if let Some(exporter) = &made.exporter {
+        let _ = app.exporter.set(exporter.clone());
+    }
     let _ = app.registry.set(metrics::registry(&app, made.exporter.as_ref()));
     rebuild::all(&app).await?;
     for (name, model) in &app.models {
@@ -126,6 +131,7 @@ pub async fn run(project: Project, port: Option<u16>, grpc_port: Option<u16>) ->
     for task in tasks {
         task.abort();
     }
+    data_plane::keep_warm(&app);
     for model in app.models.values() {
         let _ = tokio::time::timeout(Duration::from_secs(5), model.worker.flush()).await;
     }
@@ -170,6 +176,8 @@ fn model_state(project: &Project, spec: &vocabulary::ModelSpec) -> ModelState {
         unknown_outcomes: Default::default(),
         duplicate_outcomes: Default::default(),
         worker: Default::default(),
+        answers: Default::default(),
+        features: Default::default(),
         lanes: Default::default(),
         control: tokio::sync::Mutex::new(looping::Loop::new(spec, project.time_zone())),
     }

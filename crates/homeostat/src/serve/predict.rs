@@ -1,8 +1,10 @@
 //! The way of a prediction: rows are read strictly, the contract is enforced, the routing says who answers, the answer
 //! is logged, and only then given.
 
+use super::answers::{Asked, answers};
 use super::error::{ApiError, ApiResult, stored};
 use super::ledger::{Entry, key_hash};
+use super::scoring::ScoringLane;
 use super::state::{App, ModelState, Routes};
 use super::worker::Answered;
 use crate::artifact::Artifact;
@@ -41,6 +43,16 @@ pub struct Given {
     pub value: Answer,
     /// Where it was asked for.
     pub parts: Option<Parts>,
+}
+
+/// A request, and the routing that it is answered under.
+struct Asking<'a> {
+    app: &'a App,
+    state: &'a ModelState,
+    name: &'a str,
+    routes: &'a Routes,
+    rows: &'a [Map<String, Value>],
+    ask: &'a Ask,
 }
 
 /// Rows that one version answers.
@@ -83,10 +95,13 @@ pub async fn predict(
         return Err(ApiError::unavailable("no_version", what));
     };
     call.ended(Span::Admit, begun);
-    let read = |call: &mut Call| prepare(app, state, &routes, name, route, rows, ask, call);
+    let asking = Asking { app, state, name, routes: &routes, rows, ask };
+    let read = |call: &mut Call| prepare(&asking, route, call);
     let mut parts = if rows.len() > INLINE_ROWS_MAX { tokio::task::block_in_place(|| read(call)) } else { read(call) }?;
     for part in &mut parts {
-        part.values = score(app, state, part, call).await.map_err(|error| error.told(name))?;
+        let asked = Asked { artifact: &part.artifact, batch: &part.batch, snapshot: routes.routing.number };
+        let values = answers(app, state, asked, call).await.map_err(|error| error.told(name))?;
+        part.values = Answer::of_rows(&values, part.artifact.spec.outputs());
         if ask.explain {
             let reasons = || explain::parts(&part.artifact, &part.batch, &part.values);
             part.parts = tokio::task::block_in_place(reasons).map_err(ApiError::internal)?;
@@ -96,23 +111,14 @@ pub async fn predict(
         return Err(ApiError::too_late());
     }
     let begun = Instant::now();
-    let given = log(app, state, name, routes.routing.number, rows, parts, ask, call).await?;
+    let given = log(&asking, parts, call).await?;
     call.ended(Span::Postprocess, begun);
     Ok(given)
 }
 
 /// Reads the rows for those who answer them.
-#[expect(clippy::too_many_arguments, reason = "what a request is made of; each is used once")]
-fn prepare(
-    app: &App,
-    state: &ModelState,
-    routes: &Routes,
-    name: &str,
-    route: &Route,
-    rows: &[Map<String, Value>],
-    ask: &Ask,
-    call: &mut Call,
-) -> ApiResult<Vec<Part>> {
+fn prepare(asking: &Asking, route: &Route, call: &mut Call) -> ApiResult<Vec<Part>> {
+    let Asking { app, state, name, routes, rows, ask } = *asking;
     let (begun, cpu) = (Instant::now(), thread_cpu());
     let mut parts: Vec<Part> = Vec::new();
     for (version, places) in who_answers(state, route, rows, ask, call) {
@@ -151,13 +157,17 @@ fn prepare(
     Ok(parts)
 }
 
-/// Scores the rows of one version on its lane, in pieces of a batch's size.
-async fn score(app: &App, state: &ModelState, part: &Part, call: &mut Call) -> Result<Vec<Answer>, AskError> {
-    let lane = state.lane(app, &part.artifact);
-    let rows = part.batch.num_rows();
+/// Scores rows on a version's lane, in pieces of a batch's size.
+pub async fn compute(
+    app: &App,
+    lane: &Arc<ScoringLane>,
+    batch: &RecordBatch,
+    call: &mut Call,
+) -> Result<Vec<f64>, AskError> {
+    let rows = batch.num_rows();
     let mut values = Vec::with_capacity(rows);
     for from in (0..rows).step_by(lane.rows_max()) {
-        let piece = part.batch.slice(from, lane.rows_max().min(rows - from));
+        let piece = batch.slice(from, lane.rows_max().min(rows - from));
         let order = Order {
             tenant: &call.tenant,
             rows: piece.num_rows(),
@@ -167,7 +177,7 @@ async fn score(app: &App, state: &ModelState, part: &Part, call: &mut Call) -> R
         };
         let done = lane.ask(&app.plane.scheduler, piece, order).await?;
         call.computed(&done);
-        values.extend(Answer::of_rows(&done.output, part.artifact.spec.outputs()));
+        values.extend(done.output);
     }
     Ok(values)
 }
@@ -275,17 +285,9 @@ fn keys(artifact: &Artifact, batch: &RecordBatch) -> Vec<Option<String>> {
 }
 
 /// Writes the answers to the journal, then gives them, in the order of the request.
-#[expect(clippy::too_many_arguments, reason = "what a logged answer is made of; each is used once")]
-async fn log(
-    app: &App,
-    state: &ModelState,
-    name: &str,
-    snapshot: u64,
-    rows: &[Map<String, Value>],
-    parts: Vec<Part>,
-    ask: &Ask,
-    call: &Call,
-) -> ApiResult<Vec<Given>> {
+async fn log(asking: &Asking<'_>, parts: Vec<Part>, call: &Call) -> ApiResult<Vec<Given>> {
+    let Asking { app, state, name, rows, ask, .. } = *asking;
+    let snapshot = asking.routes.routing.number;
     let mut given: Vec<Option<Given>> = rows.iter().map(|_| None).collect();
     let (mut records, mut added) = (Vec::new(), Vec::new());
     {
