@@ -99,7 +99,7 @@ impl Link {
 #[derive(Debug, thiserror::Error)]
 pub enum ModelError {
     #[error(
-        "\"{kind}\" is no kind of model that this program knows (linear, trees, network); use the program that wrote it"
+        "\"{kind}\" is no kind of model that this program knows (linear, trees, compact_trees, network); use the program that wrote it"
     )]
     Kind { kind: String },
     #[error("the {kind} model's bytes are damaged: {what}; fetch the version again")]

@@ -53,6 +53,8 @@ pub enum LearnError {
     Rounds,
     #[error("the version to continue from does not fit: {what}; train a new one")]
     Start { what: String },
+    #[error("the model cannot be made smaller: {what}; give rows from the version's own pipeline")]
+    Compress { what: String },
     #[error(transparent)]
     Features(#[from] FeatureError),
     #[error("rows could not be put together")]

@@ -2,4 +2,5 @@
 
 mod trees;
 
+pub(crate) use trees::Forest;
 pub use trees::{CompactTreesModel, LeafBits, Quantization, Quantized};
