@@ -4,7 +4,7 @@
 use crate::error::LearnError;
 use crate::fit::loss;
 use inference::ensemble::{Ensemble, Node};
-use inference::{Link, Model, TreesModel};
+use inference::{Link, TreesModel};
 use vocabulary::inputs::Inputs;
 use vocabulary::model::Task;
 
@@ -246,7 +246,7 @@ mod tests {
     use super::*;
     use crate::fit::{Goal, Phase, Sample, Watch};
     use crate::keyed::{Purpose, bits};
-    use inference::{CompactTreesModel, load_model};
+    use inference::{CompactTreesModel, Model, load_model};
     use vocabulary::inputs::{DenseColumn, Layout};
     use vocabulary::model::{LearnerKind, TreesSpec};
 
