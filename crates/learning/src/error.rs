@@ -68,6 +68,8 @@ pub enum LearnError {
     /// Inputs that were not made by a pipeline and cannot be learned from.
     #[error("{0}")]
     Direct(String),
+    #[error("the model cannot be made smaller: {what}; give rows from the version's own pipeline")]
+    Compress { what: String },
     #[error(transparent)]
     Features(#[from] FeatureError),
     #[error("rows could not be put together")]

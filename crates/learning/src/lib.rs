@@ -3,6 +3,7 @@
 
 mod calibrate;
 mod checkpoint;
+mod compress;
 mod data;
 mod direct;
 mod error;
@@ -24,6 +25,7 @@ pub mod tune;
 
 pub use calibrate::choose as choose_calibration;
 pub use checkpoint::{Checkpoints, Folder};
+pub use compress::{PrunedTrees, Pruning, Rows, prune_trees};
 pub use data::digest as data_digest;
 pub use direct::{DirectFit, fit_inputs};
 pub use error::LearnError;
