@@ -325,9 +325,10 @@ impl Carried<'_> {
         self.shared.close();
         // What was in flight at the end comes in too.
         while self.receive(&mut arrived, &mut book)? {}
-        let ending = if self.runtime.stop.load(Ordering::Relaxed) {
+        let cut_off = self.logic.next_finished().is_some();
+        let ending = if cut_off && self.runtime.stop.load(Ordering::Relaxed) {
             Ending::Stopped
-        } else if self.logic.next_finished().is_some() {
+        } else if cut_off {
             Ending::Time
         } else if money_is_gone {
             Ending::Money
