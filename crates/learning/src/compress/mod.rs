@@ -1,5 +1,13 @@
-//! Smaller models from trained ones, measured on rows that they did not learn from.
+//! Making versions smaller on purpose: a student learns from a version, what does little is removed, numbers take fewer
+//! bits; each result is measured beside the version that it was made from, on rows that neither learned from.
 
+mod measure;
+mod search;
+mod smaller;
 mod trees;
+mod variant;
 
-pub use trees::{PrunedTrees, Pruning, Rows, prune_trees};
+pub use measure::{Cost, Measurement};
+pub use search::{Promises, broken, candidates, judged_by, pareto};
+pub use trees::{PrunedTrees, Pruning, Rows, prune_to, prune_trees};
+pub use variant::{Ground, Quantize, Steps, Variant};

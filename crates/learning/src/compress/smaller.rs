@@ -2,7 +2,6 @@
 
 use super::trees::{Pruning, Rows, prune_to};
 use super::variant::Quantize;
-use crate::compress::network::{prune_network, quantized};
 use crate::error::LearnError;
 use inference::{
     CompactLinearModel, CompactTreesModel, LeafBits, LinearModel, Model, NetworkModel, Quantization, TreesModel,

@@ -81,6 +81,30 @@ pub fn prune_trees(model: &TreesModel, how: &Pruning) -> Result<PrunedTrees, Lea
     Ok(PrunedTrees { ensemble, loss_before, loss_after, trees_before, trees_after, by_rounds })
 }
 
+/// Keeps `share` of the rounds (one at least), the first ones or those that matter most, whichever leaves the lower loss
+/// on the validation rows. The budget is not looked at.
+pub fn prune_to(model: &TreesModel, how: &Pruning, share: f64) -> Result<PrunedTrees, LearnError> {
+    let ensemble = model.ensemble();
+    let validation = Walked::new(&ensemble, model.link(), how.task, how.validation)?;
+    let refit = how.refit.map(|rows| Walked::new(&ensemble, model.link(), how.task, rows)).transpose()?;
+    let rounds = ensemble.trees.len() / ensemble.outputs();
+    let kept = ((rounds as f64 * share).round() as usize).clamp(1, rounds.max(1));
+    let in_order: Vec<usize> = (0..rounds).collect();
+    let mut by_weight = in_order.clone();
+    let weights = validation.weights(&ensemble);
+    by_weight.sort_by(|a, b| weights[*b].total_cmp(&weights[*a]).then(a.cmp(b)));
+    let tried = |order: &[usize], by_rounds: bool| {
+        let pruned = validation.kept(&ensemble, &order[..kept], refit.as_ref());
+        let loss_after = validation.loss_of(&pruned, &order[..kept]);
+        (pruned, loss_after, by_rounds)
+    };
+    let (first, second) = (tried(&in_order, true), tried(&by_weight, false));
+    let (pruned, loss_after, by_rounds) = if second.1 < first.1 { second } else { first };
+    let (trees_before, trees_after) = (ensemble.trees.len(), pruned.trees.len());
+    let loss_before = validation.loss(&ensemble);
+    Ok(PrunedTrees { ensemble: pruned, loss_before, loss_after, trees_before, trees_after, by_rounds })
+}
+
 /// Halves the interval of how many rounds to keep, as if the loss only fell with more of them; what is returned was
 /// measured to be within the budget.
 fn fewest(rounds: usize, most: f64, tried: impl Fn(usize) -> (Ensemble, f64)) -> Option<(Ensemble, f64)> {
