@@ -1,12 +1,12 @@
 //! Models made elsewhere, as versions: the file as it came, with what is known about it, in a bundle; opened by the
 //! importers, or by ONNX Runtime where those do not know every operator.
 
+use crate::project::Project;
 use anyhow::{Context, Result, bail};
 use arrow::array::RecordBatch;
 use arrow::compute::cast;
 use arrow::datatypes::{DataType, Field, Schema};
 use arrow::error::ArrowError;
-use crate::project::Project;
 use inference::import::{self, TaskHint};
 use inference::quantize_onnx;
 use inference::{Bundle, Data, Datatype, Signature, Tensor, TensorModel, TensorSpec};
@@ -309,8 +309,7 @@ pub fn answers(project: &Project, version: &Version, rows: &RecordBatch, outputs
     let mut all = Vec::with_capacity(rows.num_rows() * outputs);
     for from in (0..rows.num_rows()).step_by(ROWS) {
         let part = rows.slice(from, ROWS.min(rows.num_rows() - from));
-        let maps: Vec<Map<String, Value>> =
-            (0..part.num_rows()).map(|row| features::row_to_json(&part, row)).collect();
+        let maps: Vec<Map<String, Value>> = (0..part.num_rows()).map(|row| features::row_to_json(&part, row)).collect();
         let inputs = tensors(signature, &opened.about.features, &maps)
             .map_err(|what| anyhow::anyhow!("{} cannot read the rows: {what}", version.name()))?;
         let said = opened.model.run(&inputs, &[output])?;
@@ -323,7 +322,12 @@ pub fn answers(project: &Project, version: &Version, rows: &RecordBatch, outputs
         all.extend(flat.with_context(|| format!("{} gives no number a row", version.name()))?);
     }
     if all.len() != rows.num_rows() * outputs {
-        bail!("{} gives {} numbers for {} rows, {outputs} a row are expected", version.name(), all.len(), rows.num_rows());
+        bail!(
+            "{} gives {} numbers for {} rows, {outputs} a row are expected",
+            version.name(),
+            all.len(),
+            rows.num_rows()
+        );
     }
     Ok(all)
 }
@@ -338,6 +342,8 @@ pub fn quantized(project: &Project, version: &Version) -> Result<(About, Vec<u8>
     let made = quantize_onnx::quantize_dynamic(bundle.section(SOURCE)?, quantize_onnx::WeightRange::default())
         .with_context(|| format!("{} cannot be quantized", version.name()))?;
     let mut notes = vec![format!("{} operators are in 8 bits", made.report.quantized)];
-    notes.extend(made.report.left.iter().map(|left| format!("{} ({}) stays as it was: {}", left.node, left.operator, left.why)));
+    notes.extend(
+        made.report.left.iter().map(|left| format!("{} ({}) stays as it was: {}", left.node, left.operator, left.why)),
+    );
     Ok((about, made.bytes, notes))
 }

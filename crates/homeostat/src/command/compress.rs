@@ -12,8 +12,10 @@ use crate::training::{self, Order};
 use crate::{clock, output};
 use anyhow::{Context, Result, bail};
 use inference::{Bundle, section};
-use learning::compress::{Ground, Measurement, Promises, Quantize, Steps, Variant, broken, candidates, judged_by, pareto};
 use learning::TrainRequest;
+use learning::compress::{
+    Ground, Measurement, Promises, Quantize, Steps, Variant, broken, candidates, judged_by, pareto,
+};
 use serde_json::{Value, json};
 use std::sync::atomic::Ordering;
 use storage::catalog::{Deed, Version};
@@ -39,7 +41,9 @@ pub async fn run(project: &Project, args: &Compress, json: bool) -> Result<bool>
         bail!("--distill auto: name the student's learner: linear, trees or network; --search tries all");
     }
     if steps == Steps::default() && !args.search {
-        bail!("say how: --distill LEARNER, --prune SHARE, --quantize int8, or --search for the cheapest that keeps all promises");
+        bail!(
+            "say how: --distill LEARNER, --prune SHARE, --quantize int8, or --search for the cheapest that keeps all promises"
+        );
     }
     let parent = resolve(project, &args.version).await?;
     if imported::is_imported(&parent) {
@@ -78,11 +82,8 @@ pub async fn run(project: &Project, args: &Compress, json: bool) -> Result<bool>
     let ground = Ground::prepare(request, &bundle, taught_by)
         .with_context(|| format!("{} cannot be made smaller", parent.name()))?;
     ground.notes.iter().for_each(|note| tracing::warn!("{}: {note}", parent.name()));
-    let tried = if args.search {
-        candidates(kind(&manifest.learner).unwrap_or(LearnerKind::Trees))
-    } else {
-        vec![steps]
-    };
+    let tried =
+        if args.search { candidates(kind(&manifest.learner).unwrap_or(LearnerKind::Trees)) } else { vec![steps] };
     let mut made = Vec::new();
     for steps in &tried {
         if runs::stop().load(Ordering::Relaxed) {
@@ -106,7 +107,11 @@ pub async fn run(project: &Project, args: &Compress, json: bool) -> Result<bool>
         bail!("no variant of {} could be made; see the warnings above", parent.name());
     }
     let price = project.config.prices.cpu_hour / 3600.0;
-    if args.search { search(project, args, &spec, &parent, &made, price, json) } else { one(&parent, &made[0], price, json) }
+    if args.search {
+        search(project, args, &spec, &parent, &made, price, json)
+    } else {
+        one(&parent, &made[0], price, json)
+    }
 }
 
 /// An imported ONNX file in 8 bits, registered as the next version of its model.
@@ -149,7 +154,8 @@ struct Made {
 }
 
 fn share(text: &str) -> Result<f64> {
-    let number = text.strip_suffix('%').map_or_else(|| text.parse::<f64>(), |text| text.parse::<f64>().map(|n| n / 100.0));
+    let number =
+        text.strip_suffix('%').map_or_else(|| text.parse::<f64>(), |text| text.parse::<f64>().map(|n| n / 100.0));
     match number {
         Ok(share) if share > 0.0 && share < 1.0 => Ok(share),
         _ => bail!("--prune {text}: a share between 0 and 1 is expected, such as 0.5 or 50%"),
@@ -382,7 +388,8 @@ fn promises(args: &Compress, spec: &ModelSpec, made: &[Made]) -> Result<Promises
     if promises.limits.is_empty() {
         let metric = judged_by(spec.task);
         let parent = made.iter().find_map(|made| made.measurement.difference.get(metric)).map(|d| d.second);
-        let parent = parent.with_context(|| format!("the {metric} of the parent is not known; name one with --keep"))?;
+        let parent =
+            parent.with_context(|| format!("the {metric} of the parent is not known; name one with --keep"))?;
         let limit = if spec.task == Task::Binary { parent - 0.005 } else { parent * 1.01 };
         promises.limits.insert(metric.to_owned(), limit);
     }

@@ -1,9 +1,9 @@
 //! `reproduce`: a version trained again from its lineage, compared byte for byte.
 
 use super::versions::resolve;
+use crate::output;
 use crate::project::Project;
 use crate::training::{self, Order};
-use crate::output;
 use anyhow::{Context, Result, bail};
 use inference::{Bundle, Manifest, section};
 use learning::TrainRequest;

@@ -199,8 +199,7 @@ fn ending(ending: Ending) -> &'static str {
 }
 
 fn values(tuned: &Tuned) -> String {
-    let rows: Vec<Vec<String>> =
-        tuned.values.iter().map(|(key, value)| vec![key.clone(), value.to_string()]).collect();
+    let rows: Vec<Vec<String>> = tuned.values.iter().map(|(key, value)| vec![key.clone(), value.to_string()]).collect();
     output::table(&["key", "value"], &rows)
 }
 

@@ -3,6 +3,6 @@
 mod linear;
 mod trees;
 
-pub(crate) use trees::Forest;
 pub use linear::CompactLinearModel;
+pub(crate) use trees::Forest;
 pub use trees::{CompactTreesModel, LeafBits, Quantization, Quantized};

@@ -3,9 +3,7 @@
 use super::trees::{Pruning, Rows, prune_to};
 use super::variant::Quantize;
 use crate::error::LearnError;
-use inference::{
-    CompactLinearModel, CompactTreesModel, LeafBits, LinearModel, Model, NetworkModel, Quantization, TreesModel,
-};
+use inference::{CompactLinearModel, CompactTreesModel, LeafBits, LinearModel, Model, Quantization, TreesModel};
 use vocabulary::inputs::Inputs;
 use vocabulary::model::{LearnerKind, LearnerSpec, ModelSpec};
 
@@ -50,10 +48,6 @@ pub(super) fn prune(model: &dyn Model, share: f64, aid: &Aid) -> Result<Box<dyn 
             Ok(Box::new(CompactTreesModel::exact(&pruned.ensemble, trees.link(), trees.layout())?))
         }
         LinearModel::KIND => Ok(Box::new(lighter(model, share)?)),
-        NetworkModel::KIND => {
-            let network = NetworkModel::from_bytes(&model.to_bytes(), model.layout())?;
-            Ok(Box::new(prune_network(&network, share, aid)?))
-        }
         kind => Err(LearnError::Compress { what: format!("a model of kind \"{kind}\" cannot be pruned") }),
     }
 }
@@ -92,10 +86,6 @@ pub(super) fn quantize(model: &dyn Model, bits: Quantize, aid: &Aid) -> Result<B
             let (compact, _) =
                 CompactTreesModel::quantized(&trees.ensemble()?, trees.link(), trees.layout(), rounding(leaves))?;
             Ok(Box::new(compact))
-        }
-        NetworkModel::KIND => {
-            let network = NetworkModel::from_bytes(&model.to_bytes(), model.layout())?;
-            quantized(&network, bits, aid)
         }
         LinearModel::KIND => {
             let linear = LinearModel::from_bytes(&model.to_bytes(), model.layout())?;

@@ -93,7 +93,11 @@ impl Variant {
 impl<'a> Ground<'a> {
     /// Trains the version in `bundle` again by the request that it was trained by, to have its twin. `taught_by` are other
     /// versions' answers to the request's rows, row-major, where not the version itself is to teach.
-    pub fn prepare(request: TrainRequest<'a>, bundle: &'a Bundle, taught_by: Option<Vec<f64>>) -> Result<Self, LearnError> {
+    pub fn prepare(
+        request: TrainRequest<'a>,
+        bundle: &'a Bundle,
+        taught_by: Option<Vec<f64>>,
+    ) -> Result<Self, LearnError> {
         let manifest: Manifest = bundle.json(section::MANIFEST)?;
         if let Some(steps) = &manifest.made_by {
             return Err(LearnError::Compressed { model: manifest.model, steps: steps.clone() });
@@ -113,7 +117,8 @@ impl<'a> Ground<'a> {
             Ok((data::select(request.rows, rows)?, rows.iter().map(|row| target[*row as usize]).collect()))
         };
         let (validation, validation_target) = select(&trained.held_out.validation)?;
-        let held_out = if trained.held_out.test.is_empty() { &trained.held_out.validation } else { &trained.held_out.test };
+        let held_out =
+            if trained.held_out.test.is_empty() { &trained.held_out.validation } else { &trained.held_out.test };
         let (test, test_target) = select(held_out)?;
         let whole = opened(bundle)?;
         let teacher = match taught_by {
@@ -121,7 +126,19 @@ impl<'a> Ground<'a> {
             None => answers(trained.measured.as_ref().unwrap_or(&whole), request.rows)?,
         };
         let twin = trained.measured;
-        Ok(Ground { request, manifest, bundle, whole, twin, teacher, validation, validation_target, test, test_target, notes })
+        Ok(Ground {
+            request,
+            manifest,
+            bundle,
+            whole,
+            twin,
+            teacher,
+            validation,
+            validation_target,
+            test,
+            test_target,
+            notes,
+        })
     }
 
     pub fn spec(&self) -> &ModelSpec {
@@ -150,7 +167,8 @@ impl<'a> Ground<'a> {
                 let teacher = Some(Teacher { answers: &self.teacher, share: TEACHER_SHARE });
                 let mut spec = self.request.spec.clone();
                 smaller::student(&mut spec.learner, learner);
-                let request = TrainRequest { spec: &spec, learner, teacher, earlier: &[], checkpoints: None, ..self.request };
+                let request =
+                    TrainRequest { spec: &spec, learner, teacher, earlier: &[], checkpoints: None, ..self.request };
                 let trained = train(&request)?;
                 notes.extend(trained.notes);
                 (opened(&trained.bundle)?, trained.measured, trained.manifest, trained.bundle)
