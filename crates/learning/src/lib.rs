@@ -4,7 +4,6 @@
 mod calibrate;
 mod checkpoint;
 pub mod compress;
-mod compress;
 mod data;
 mod direct;
 mod error;
@@ -26,7 +25,6 @@ pub mod tune;
 
 pub use calibrate::choose as choose_calibration;
 pub use checkpoint::{Checkpoints, Folder};
-pub use compress::{PrunedTrees, Pruning, Rows, prune_trees};
 pub use data::digest as data_digest;
 pub use direct::{DirectFit, fit_inputs};
 pub use error::LearnError;

@@ -68,7 +68,7 @@ fn lighter(model: &dyn Model, share: f64) -> Result<LinearModel, LearnError> {
 }
 
 /// The model in fewer bits.
-pub(super) fn quantize(model: &dyn Model, bits: Quantize, aid: &Aid) -> Result<Box<dyn Model>, LearnError> {
+pub(super) fn quantize(model: &dyn Model, bits: Quantize, _aid: &Aid) -> Result<Box<dyn Model>, LearnError> {
     let rounding = |leaves| Quantization { thresholds: 256, leaves };
     let leaves = match bits {
         Quantize::Int8 => LeafBits::Sixteen,
