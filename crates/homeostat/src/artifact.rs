@@ -10,6 +10,7 @@ use vocabulary::profile::Reference;
 use vocabulary::{Contract, Digest, ModelSpec};
 
 use crate::project::Project;
+use crate::transforms::Transforms;
 
 /// A version, opened.
 pub struct Artifact {
@@ -84,14 +85,19 @@ impl Artifact {
 
     /// One answer a row: a probability, or the quantity.
     pub fn answer(&self, batch: &RecordBatch) -> Result<Vec<f64>> {
-        let mut out = Vec::with_capacity(batch.num_rows());
-        self.predictor.predict(&self.pipeline.transform(batch)?, &mut out)?;
+        self.answer_from(&mut Transforms::of(batch))
+    }
+
+    /// The same, sharing features with other versions that answer the same batch.
+    pub fn answer_from(&self, features: &mut Transforms) -> Result<Vec<f64>> {
+        let mut out = Vec::new();
+        self.predictor.predict(&*features.by(&self.pipeline)?, &mut out)?;
         if self.earlier.is_empty() {
             return Ok(out);
         }
-        let mut other = Vec::with_capacity(batch.num_rows());
+        let mut other = Vec::with_capacity(out.len());
         for (pipeline, predictor) in &self.earlier {
-            predictor.predict(&pipeline.transform(batch)?, &mut other)?;
+            predictor.predict(&*features.by(pipeline)?, &mut other)?;
             out.iter_mut().zip(&other).for_each(|(sum, answer)| *sum += answer);
         }
         let count = (self.earlier.len() + 1) as f64;

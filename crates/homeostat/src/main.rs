@@ -11,8 +11,10 @@ mod project;
 #[cfg(test)]
 mod quiet;
 mod routing;
+mod row_bytes;
 mod serve;
 mod training;
+mod transforms;
 
 use clap::Parser;
 use std::process::ExitCode;

@@ -103,8 +103,12 @@ pub struct ServerSection {
     pub queue_rows_max: usize,
     /// Predicted wait in milliseconds beyond which a request without a deadline is refused with 429.
     pub queue_ms_max: f64,
-    /// Memory of cached answers; 0 for no cache.
+    /// Memory of cached answers of imported models; 0 for no cache.
     pub cache_bytes_max: u64,
+    /// Memory of cached answers of declared models; 0 for no cache.
+    pub prediction_cache_bytes_max: u64,
+    /// Memory of cached features of declared models; 0 for no cache.
+    pub feature_cache_bytes_max: u64,
     /// Whether tenants share cached answers.
     pub cache_shared: bool,
     /// Memory of loaded imported models; beyond it the ones unused for longest leave.
@@ -141,6 +145,8 @@ impl Default for ServerSection {
             queue_rows_max: 65_536,
             queue_ms_max: 1000.0,
             cache_bytes_max: 64 << 20,
+            prediction_cache_bytes_max: 64 << 20,
+            feature_cache_bytes_max: 32 << 20,
             cache_shared: false,
             models_bytes_max: 4 << 30,
             models_loaded_max: 1024,

@@ -2,6 +2,8 @@
 
 #[path = "end_to_end/bad_input.rs"]
 mod bad_input;
+#[path = "end_to_end/caching.rs"]
+mod caching;
 #[path = "end_to_end/clients.rs"]
 mod clients;
 #[path = "end_to_end/crash.rs"]

@@ -130,18 +130,22 @@ impl Worth {
     pub fn pays(&self, cost_us: f64) -> bool {
         let lookup = f64::from(f32::from_bits(self.lookup_us.load(Relaxed)));
         let (lookups, hits) = (self.lookups.load(Relaxed), self.hits.load(Relaxed));
-        let pays =
-            if lookups < VERDICT_LOOKUPS { cost_us > lookup } else { cost_us * hits as f64 / lookups as f64 > lookup };
+        let pays = lookups < VERDICT_LOOKUPS || cost_us * hits as f64 / lookups as f64 > lookup;
         pays || self.passed.fetch_add(1, Relaxed).is_multiple_of(PROBE)
     }
 
     pub fn observe(&self, hit: bool, took: Duration) {
-        let us = took.as_secs_f32() * 1e6;
+        self.observe_rows(usize::from(hit), 1, took);
+    }
+
+    /// So many rows of a request were looked up, all together in `took`.
+    pub fn observe_rows(&self, hits: usize, rows: usize, took: Duration) {
+        let us = took.as_secs_f32() * 1e6 / rows.max(1) as f32;
         let before = f32::from_bits(self.lookup_us.load(Relaxed));
         let now = if before == 0.0 { us } else { before + 0.05 * (us - before) };
         self.lookup_us.store(now.to_bits(), Relaxed);
-        let lookups = self.lookups.fetch_add(1, Relaxed) + 1;
-        let hits = self.hits.fetch_add(u64::from(hit), Relaxed) + u64::from(hit);
+        let lookups = self.lookups.fetch_add(rows as u64, Relaxed) + rows as u64;
+        let hits = self.hits.fetch_add(hits as u64, Relaxed) + hits as u64;
         if lookups >= 2 * VERDICT_LOOKUPS {
             self.lookups.store(lookups / 2, Relaxed);
             self.hits.store(hits / 2, Relaxed);

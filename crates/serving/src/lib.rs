@@ -17,6 +17,7 @@ pub mod metrics;
 pub mod plane;
 pub mod refusal;
 pub mod registry;
+pub mod row_cache;
 pub mod schedule;
 pub mod series;
 #[cfg(feature = "otlp")]

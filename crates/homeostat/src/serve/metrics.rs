@@ -8,7 +8,7 @@ use prometheus_client::metrics::MetricType;
 use prometheus_client::registry::Registry;
 use serving::spans::Exporter;
 use std::fmt;
-use std::sync::atomic::Ordering::Relaxed;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Weak};
 
 /// Labels and a count.
@@ -68,6 +68,7 @@ impl Collector for Scrape {
         for (name, help, values) in counters {
             counter(&mut encoder, name, help, &values)?;
         }
+        cached(&app, &mut encoder)?;
         let mut refused = Vec::new();
         let mut violations = Vec::new();
         for (model, state) in states() {
@@ -110,6 +111,32 @@ impl Collector for Scrape {
         };
         gauge("routing_number", "Number of the routing snapshot in force", app.routes.load().routing.number as f64)
     }
+}
+
+/// Look-ups of answers and features of declared models, in rows.
+fn cached(app: &App, encoder: &mut DescriptorEncoder) -> fmt::Result {
+    type Kind = (&'static str, fn(&super::state::ModelState) -> &serving::row_cache::Tally, u64);
+    let kinds: [Kind; 2] = [
+        ("prediction", |state| &state.answers, app.memories.answers.bytes()),
+        ("feature", |state| &state.features.tally, app.memories.features.bytes()),
+    ];
+    for (kind, tally, bytes) in kinds {
+        let counts: [(&str, &str, fn(&serving::row_cache::Tally) -> &AtomicU64); 4] = [
+            ("hits", "Rows found", |tally| &tally.hits),
+            ("misses", "Rows looked up and not found", |tally| &tally.misses),
+            ("evictions", "Rows that had to leave", |tally| &tally.evictions),
+            ("bypassed", "Rows not looked up because it would cost more than it saves", |tally| &tally.bypassed),
+        ];
+        for (name, help, count) in counts {
+            let each = app.models.iter();
+            let each = each.map(|(model, state)| (vec![("model", model.clone())], count(tally(state)).load(Relaxed)));
+            counter(encoder, &format!("{kind}_cache_{name}"), help, &each.collect::<Vec<_>>())?;
+        }
+        encoder
+            .encode_descriptor(&format!("{kind}_cache_bytes"), "Memory of what is kept", None, MetricType::Gauge)?
+            .encode_gauge(&bytes)?;
+    }
+    Ok(())
 }
 
 fn counter(encoder: &mut DescriptorEncoder, name: &str, help: &str, values: &[Labelled]) -> fmt::Result {

@@ -1,5 +1,6 @@
 //! The server: data plane, control loop and dashboard in one process. Training never runs in it; its jobs are children.
 
+mod answers;
 mod api;
 mod assets;
 mod book;
@@ -170,6 +171,8 @@ fn model_state(project: &Project, spec: &vocabulary::ModelSpec) -> ModelState {
         unknown_outcomes: Default::default(),
         duplicate_outcomes: Default::default(),
         worker: Default::default(),
+        answers: Default::default(),
+        features: Default::default(),
         lanes: Default::default(),
         control: tokio::sync::Mutex::new(looping::Loop::new(spec, project.time_zone())),
     }

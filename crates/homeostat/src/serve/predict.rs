@@ -1,8 +1,10 @@
 //! The way of a prediction: rows are read strictly, the contract is enforced, the routing says who answers, the answer
 //! is logged, and only then given.
 
+use super::answers::{Asked, answers};
 use super::error::{ApiError, ApiResult, stored};
 use super::ledger::{Entry, key_hash};
+use super::scoring::ScoringLane;
 use super::state::{App, ModelState, Routes};
 use super::worker::Answered;
 use crate::artifact::Artifact;
@@ -79,7 +81,8 @@ pub async fn predict(
     let read = |call: &mut Call| prepare(app, state, &routes, name, route, rows, ask, call);
     let mut parts = if rows.len() > INLINE_ROWS_MAX { tokio::task::block_in_place(|| read(call)) } else { read(call) }?;
     for part in &mut parts {
-        part.values = score(app, state, part, call).await.map_err(|error| error.told(name))?;
+        let asked = Asked { artifact: &part.artifact, batch: &part.batch, snapshot: routes.routing.number };
+        part.values = answers(app, state, asked, call).await.map_err(|error| error.told(name))?;
     }
     if call.deadline.is_some_and(|deadline| Instant::now() > deadline) {
         return Err(ApiError::too_late());
@@ -131,13 +134,17 @@ fn prepare(
     Ok(parts)
 }
 
-/// Scores the rows of one version on its lane, in pieces of a batch's size.
-async fn score(app: &App, state: &ModelState, part: &Part, call: &mut Call) -> Result<Vec<f64>, AskError> {
-    let lane = state.lane(app, &part.artifact);
-    let rows = part.batch.num_rows();
+/// Scores rows on a version's lane, in pieces of a batch's size.
+pub async fn compute(
+    app: &App,
+    lane: &Arc<ScoringLane>,
+    batch: &RecordBatch,
+    call: &mut Call,
+) -> Result<Vec<f64>, AskError> {
+    let rows = batch.num_rows();
     let mut values = Vec::with_capacity(rows);
     for from in (0..rows).step_by(lane.rows_max()) {
-        let piece = part.batch.slice(from, lane.rows_max().min(rows - from));
+        let piece = batch.slice(from, lane.rows_max().min(rows - from));
         let order = Order {
             tenant: &call.tenant,
             rows: piece.num_rows(),

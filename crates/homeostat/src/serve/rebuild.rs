@@ -7,6 +7,7 @@ use super::looping::kept_instant;
 use super::state::{App, ModelState, Routes, versions_of};
 use super::worker::Profiled;
 use crate::project::Project;
+use crate::transforms::Transforms;
 use anyhow::Result;
 use std::collections::HashSet;
 use std::path::PathBuf;
@@ -127,6 +128,7 @@ fn again(
             let bins = features::profile::bins(&live.reference.features, &batch, row);
             profiled.push(Profiled { at: prediction.at, version: live.number, bins });
         }
+        let mut transforms = Transforms::of(&batch);
         for version in versions_of(route) {
             let Some(artifact) = routes.artifact(name, version) else { continue };
             let begun = match &route.candidate {
@@ -142,7 +144,7 @@ fn again(
             if unknown.is_empty() {
                 continue;
             }
-            for (prediction, value) in chunk.iter().zip(artifact.answer(&batch)?) {
+            for (prediction, value) in chunk.iter().zip(artifact.answer_from(&mut transforms)?) {
                 if unknown.contains(&prediction.id) {
                     missing.push(ShadowScore { id: prediction.id, model: name.to_owned(), version, value });
                 }

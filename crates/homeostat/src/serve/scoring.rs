@@ -1,6 +1,8 @@
 //! A declared model's version on its lane: rows of several requests are scored as one batch.
 
+use super::answers::Memories;
 use crate::artifact::Artifact;
+use crate::transforms::{Transforms, Worked};
 use arrow::array::RecordBatch;
 use arrow::compute::concat_batches;
 use inference::RunError;
@@ -11,17 +13,25 @@ use std::time::Duration;
 /// Rows of a batch at most.
 const BATCH_ROWS_MAX: usize = 1024;
 
-pub struct Scoring(Arc<Artifact>);
+pub struct Scoring {
+    pub artifact: Arc<Artifact>,
+    pub memories: Arc<Memories>,
+    pub worked: Arc<Worked>,
+}
 
 pub type ScoringLane = Lane<Scoring>;
 
 impl Scoring {
-    pub fn lane(artifact: Arc<Artifact>, batching: bool, time_max: Duration) -> Arc<ScoringLane> {
-        Lane::new(Scoring(artifact), batching, BATCH_ROWS_MAX, time_max)
+    pub fn lane(self, batching: bool, time_max: Duration) -> Arc<ScoringLane> {
+        Lane::new(self, batching, BATCH_ROWS_MAX, time_max)
+    }
+
+    fn answer(&self, batch: &RecordBatch) -> anyhow::Result<Vec<f64>> {
+        self.artifact.answer_from(&mut Transforms::cached(batch, &self.memories.features, &self.worked))
     }
 
     fn alone(&self, batch: &RecordBatch) -> Result<Vec<f64>, RunError> {
-        self.0.answer(batch).map_err(|error| RunError::Model(format!("{error:#}")))
+        self.answer(batch).map_err(|error| RunError::Model(format!("{error:#}")))
     }
 }
 
@@ -32,7 +42,7 @@ impl Execute for Scoring {
     fn execute(&self, parts: &[&RecordBatch]) -> Vec<Result<Vec<f64>, RunError>> {
         if let [first, _, ..] = parts
             && let Ok(joined) = concat_batches(&first.schema(), parts.iter().copied())
-            && let Ok(values) = self.0.answer(&joined)
+            && let Ok(values) = self.answer(&joined)
         {
             let mut rest = values.as_slice();
             let part = |batch: &&RecordBatch| {

@@ -1,6 +1,7 @@
 //! What the server holds: the routing in force with its opened versions, and for each model its ledger, counters and
 //! worker. The hot path takes no lock that the loop holds for long.
 
+use super::answers::Memories;
 use super::data_plane::Imported;
 use super::error::{ApiError, ApiResult};
 use super::ledger::Ledger;
@@ -10,12 +11,14 @@ use super::worker::Worker;
 use crate::artifact::Artifact;
 use crate::clock;
 use crate::project::{ClockKind, Project};
+use crate::transforms::Worked;
 use arc_swap::ArcSwap;
 use features::Violations;
 use parking_lot::{Mutex, MutexGuard};
 use prometheus_client::registry::Registry;
 use serving::histogram::Histogram;
 use serving::plane::Plane;
+use serving::row_cache::Tally;
 use std::collections::BTreeMap;
 use std::hash::{BuildHasher, Hasher};
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
@@ -64,6 +67,7 @@ pub struct App {
     pub routes: Arc<ArcSwap<Routes>>,
     pub plane: Arc<Plane>,
     pub imported: Imported,
+    pub memories: Arc<Memories>,
     pub models: BTreeMap<String, ModelState>,
     pub clock: LoopClock,
     /// One change of the routing at a time.
@@ -97,6 +101,10 @@ pub struct ModelState {
     pub unknown_outcomes: AtomicU64,
     pub duplicate_outcomes: AtomicU64,
     pub worker: Worker,
+    /// What became of looking its answers up.
+    pub answers: Arc<Tally>,
+    /// The same of its features.
+    pub features: Arc<Worked>,
     /// The lanes of the versions that answer, by version.
     pub lanes: Mutex<BTreeMap<u32, Arc<ScoringLane>>>,
     pub control: tokio::sync::Mutex<Loop>,
@@ -115,7 +123,12 @@ impl ModelState {
         }
         let server = &app.project.config.server;
         let time_max = Duration::from_secs_f64(server.batch_ms_max / 1e3);
-        let lane = Scoring::lane(Arc::clone(artifact), server.batching, time_max);
+        let scoring = Scoring {
+            artifact: Arc::clone(artifact),
+            memories: Arc::clone(&app.memories),
+            worked: Arc::clone(&self.features),
+        };
+        let lane = scoring.lane(server.batching, time_max);
         lanes.insert(artifact.number, Arc::clone(&lane));
         // Versions that are no longer deployed have no lane either.
         let routes = app.routes.load();
@@ -141,6 +154,7 @@ impl App {
     ) -> App {
         let clock = LoopClock::new(project.config.server.clock);
         let meter = Meter::read(&project);
+        let memories = Arc::new(Memories::new(&project.config.server));
         App {
             project,
             catalog,
@@ -148,6 +162,7 @@ impl App {
             routes,
             plane,
             imported,
+            memories,
             models,
             clock,
             applying: tokio::sync::Mutex::new(()),

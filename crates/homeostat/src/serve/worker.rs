@@ -2,6 +2,7 @@
 //! profile. One thread a model; what doesn't fit into its queue is dropped and counted, never waited for.
 
 use super::state::{App, Routes, versions_of};
+use crate::transforms::Transforms;
 use arrow::array::RecordBatch;
 use parking_lot::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -125,10 +126,12 @@ fn score(app: &App, routes: &Routes, model: &str, answered: &Answered) -> anyhow
     let Some(route) = routes.route(model) else { return Ok(()) };
     let state = &app.models[model];
     let mut records = Vec::new();
+    // Versions that share a pipeline share its work, and often that of the answer.
+    let mut transforms = Transforms::cached(&answered.batch, &app.memories.features, &state.features);
     for version in versions_of(route) {
         let Some(artifact) = routes.artifact(model, version) else { continue };
         if version != answered.version {
-            for (id, value) in answered.ids.iter().zip(artifact.answer(&answered.batch)?) {
+            for (id, value) in answered.ids.iter().zip(artifact.answer_from(&mut transforms)?) {
                 records.push(ShadowScore { id: *id, model: model.to_owned(), version, value });
             }
         }
