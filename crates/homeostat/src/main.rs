@@ -13,6 +13,7 @@ mod quiet;
 mod routing;
 mod row_bytes;
 mod serve;
+mod traced;
 mod training;
 mod transforms;
 

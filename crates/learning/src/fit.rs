@@ -11,9 +11,11 @@ pub enum Phase {
     Features,
     /// Fitting while the validation rows are watched.
     Fit,
+    /// Choosing how scores become probabilities.
+    Calibrate,
     /// Fitting on train and validation rows for the number of rounds found.
     Refit,
-    /// Calibration, metrics and the reference.
+    /// Metrics and the reference.
     Evaluate,
     /// Fitting on all rows, test included.
     RefitAll,
@@ -24,6 +26,7 @@ impl Phase {
         match self {
             Phase::Features => "features",
             Phase::Fit => "fit",
+            Phase::Calibrate => "calibrate",
             Phase::Refit => "refit",
             Phase::Evaluate => "evaluate",
             Phase::RefitAll => "refit on all rows",

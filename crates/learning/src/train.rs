@@ -117,6 +117,7 @@ impl<'a> Job<'a> {
 
     fn run(&self) -> Result<Trained, LearnError> {
         let (found, tried) = self.choose()?;
+        self.report(found.learner, Phase::Calibrate, 0, 1);
         let outcome = self.targets(&self.split.validation);
         let calibration = match self.request.spec.task {
             Task::Binary => calibrate::choose(&found.stopping.scores, &outcome),
@@ -224,6 +225,7 @@ impl<'a> Job<'a> {
             weights: None,
         };
         let (spec, task, layout) = (&self.request.spec.learner, self.request.spec.task, pipeline.layout());
+        self.report(learner, Phase::Fit, 0, 1);
         let watch = self.watch(learner, Phase::Fit);
         let outcome = validation.target.clone();
         let stopping = match learner {
@@ -256,6 +258,7 @@ impl<'a> Job<'a> {
     ) -> Result<Box<dyn Model>, LearnError> {
         let sample = self.sample(pipeline, rows)?;
         let (spec, task, layout) = (&self.request.spec.learner, self.request.spec.task, pipeline.layout());
+        self.report(learner, phase, 0, 1);
         let watch = self.watch(learner, phase);
         match learner {
             LearnerKind::Linear => linear::fit(&spec.linear, task, layout, &sample, rounds, &watch),

@@ -2,6 +2,7 @@
 
 use crate::cli::{Learner, Train};
 use crate::project::Project;
+use crate::traced::Run;
 use crate::training::{self, Order};
 use crate::{clock, output};
 use anyhow::{Context, Result};
@@ -44,7 +45,9 @@ pub async fn run(project: &Project, args: &Train, json: bool) -> Result<bool> {
         average_with: Vec::new(),
     };
     let bar = output::bar("reading");
+    let run = Run::begin(project, &spec.name, None)?;
     let progress = |step: Progress| {
+        run.progress(step);
         bar.set_length(step.total);
         bar.set_position(step.done);
         let loss = step.loss.map(|loss| format!(" loss {loss:.5}")).unwrap_or_default();
@@ -53,6 +56,7 @@ pub async fn run(project: &Project, args: &Train, json: bool) -> Result<bool> {
     let at = order.to.unwrap_or_else(clock::wall);
     let made = training::make(project, &order, at, None, "operator", &progress).await;
     bar.finish_and_clear();
+    run.end(&made).await;
     let version = made?.version;
     output::show(json, &described(&version), || sentence(&version))?;
     Ok(true)
@@ -108,15 +112,19 @@ pub async fn job(project: &Project, id: &str) -> Result<bool> {
     let catalog = project.catalog().await?;
     let job = catalog.job(id).await?.with_context(|| format!("no job \"{id}\" in the catalog"))?;
     let order: Order = serde_json::from_value(job.request).context("the job's request can't be read")?;
+    let run = Run::begin(project, &order.model, Some(id))?;
     let last = Mutex::new(std::time::Instant::now());
     let progress = |step: Progress| {
+        run.progress(step);
         let Ok(mut last) = last.lock() else { return };
         if last.elapsed().as_millis() > 200 {
             *last = std::time::Instant::now();
             say(&json!({ "progress": { "phase": step.phase.name(), "done": step.done, "total": step.total } }));
         }
     };
-    let made = training::make(project, &order, job.at, Some(id.to_owned()), "control", &progress).await?;
+    let made = training::make(project, &order, job.at, Some(id.to_owned()), "control", &progress).await;
+    run.end(&made).await;
+    let made = made?;
     say(&json!({ "version": made.version.number, "cpu_seconds": made.cpu_seconds, "seconds": made.version.seconds }));
     Ok(true)
 }

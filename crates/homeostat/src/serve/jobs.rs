@@ -2,12 +2,15 @@
 //! server that died in between starts them again.
 
 use super::state::App;
+use crate::traced::TRACEPARENT;
 use anyhow::{Context, Result, bail};
 use serde_json::Value;
+use serving::call::Trace;
+use serving::spans::Work;
 use std::process::Stdio;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::time::Instant;
+use std::time::{Instant, SystemTime};
 use storage::catalog::{Job, JobState};
 use tokio::io::{AsyncBufReadExt, BufReader};
 use tokio::process::Command;
@@ -25,9 +28,10 @@ impl Running {
         let id = job.id.clone();
         let app = Arc::clone(app);
         let task = tokio::spawn(async move {
-            let started = Instant::now();
+            let (started, start) = (Instant::now(), SystemTime::now());
+            let trace = app.exporter.get().map(|exporter| exporter.begin(None));
             let mut job = job;
-            match attend(&app, &mut job).await {
+            match attend(&app, &mut job, trace.as_ref()).await {
                 Ok(()) => job.state = JobState::Done,
                 Err(error) => {
                     tracing::error!("job {}: {error:#}", job.id);
@@ -36,6 +40,9 @@ impl Running {
             }
             job.seconds = Some(started.elapsed().as_secs_f64());
             job.progress = None;
+            if let (Some(exporter), Some(trace)) = (app.exporter.get(), trace) {
+                exporter.record(work(&job, trace, start));
+            }
             let mut state = job.state;
             if let Err(error) = app.catalog.put_job(&job).await {
                 tracing::error!("job {}: its end could not be written down: {error}", job.id);
@@ -55,9 +62,22 @@ impl Running {
     }
 }
 
+/// The job as a span; what its process did is below it.
+fn work(job: &Job, trace: Trace, start: SystemTime) -> Work {
+    let mut attributes = vec![
+        ("homeostat.job", job.id.as_str().into()),
+        ("homeostat.job.kind", job.kind.as_str().into()),
+        ("homeostat.model", job.model.as_str().into()),
+    ];
+    attributes.extend(job.version.map(|version| ("homeostat.version", i64::from(version).into())));
+    let name = format!("job {}", job.kind);
+    Work { name, trace, start, end: SystemTime::now(), attributes, error: job.error.clone() }
+}
+
 /// Runs the job's process to its end, passing on its progress.
-async fn attend(app: &App, job: &mut Job) -> Result<()> {
+async fn attend(app: &App, job: &mut Job, trace: Option<&Trace>) -> Result<()> {
     let mut child = Command::new(crate::clock::own_program()?)
+        .envs(trace.map(|trace| (TRACEPARENT, trace.traceparent())))
         .args(["job", &job.id, "--project"])
         .arg(&app.project.root)
         .stdin(Stdio::null())

@@ -85,6 +85,9 @@ pub async fn run(project: Project, port: Option<u16>, grpc_port: Option<u16>) ->
         (name.clone(), Arc::new(model) as Arc<dyn RowModel>)
     });
     plane.registry.add_rows(declared.collect());
+    if let Some(exporter) = &made.exporter {
+        let _ = app.exporter.set(exporter.clone());
+    }
     let _ = app.registry.set(metrics::registry(&app, made.exporter.as_ref()));
     rebuild::all(&app).await?;
     for (name, model) in &app.models {

@@ -19,6 +19,7 @@ use prometheus_client::registry::Registry;
 use serving::histogram::Histogram;
 use serving::plane::Plane;
 use serving::row_cache::Tally;
+use serving::spans::Exporter;
 use std::collections::BTreeMap;
 use std::hash::{BuildHasher, Hasher};
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
@@ -78,6 +79,8 @@ pub struct App {
     /// CPU time of earlier processes that served this project.
     cpu_before_us: u64,
     pub registry: OnceLock<Registry>,
+    /// Where spans go; nowhere without `[telemetry]`.
+    pub exporter: OnceLock<Exporter>,
     ids: Ids,
 }
 
@@ -171,6 +174,7 @@ impl App {
             job_cpu_us: AtomicU64::new(meter.job_cpu_us),
             cpu_before_us: meter.serving_cpu_us,
             registry: OnceLock::new(),
+            exporter: OnceLock::new(),
             ids: Ids::new(),
         }
     }

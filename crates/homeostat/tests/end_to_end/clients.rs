@@ -219,3 +219,82 @@ fn traces_reach_a_collector() {
         server.stop();
     }
 }
+
+impl Receiver {
+    /// The spans of a trace so far, by name.
+    fn spans(&self, trace: &str) -> Vec<Value> {
+        let said = std::fs::read_to_string(&self.spans).expect("its output");
+        // The first line tells the ports; the last may still be written.
+        let whole = said.rfind('\n').map_or("", |end| &said[..end]);
+        let spans = whole.lines().skip(1).map(|line| serde_json::from_str(line).expect("a span"));
+        spans.filter(|span: &Value| span["trace"] == trace).collect()
+    }
+}
+
+/// Checks a run's span and those of its stages, and gives the run's.
+fn run_of(spans: &[Value], name: &str) -> Value {
+    let run = spans.iter().find(|span| span["name"] == name).unwrap_or_else(|| panic!("no {name}: {spans:#?}")).clone();
+    let below: Vec<&Value> = spans.iter().filter(|span| span["parent"] == run["span"]).collect();
+    let mut stages: Vec<(u64, &str)> = Vec::new();
+    for span in below {
+        assert!(
+            span["start"].as_u64() >= run["start"].as_u64() && span["end"].as_u64() <= run["end"].as_u64(),
+            "{span}"
+        );
+        stages.push((span["start"].as_u64().expect("a time"), span["name"].as_str().expect("a name")));
+    }
+    stages.sort_unstable();
+    let names: Vec<&str> = stages.into_iter().map(|(_, name)| name).collect();
+    let expected = ["read", "features", "fit linear", "calibrate", "features", "refit linear", "evaluate", "register"];
+    assert_eq!(names, expected, "{spans:#?}");
+    assert_eq!(run["attributes"]["homeostat.model"], "returned");
+    run
+}
+
+#[test]
+fn training_and_jobs_are_traced_like_requests() {
+    let Some(python) = python("training_and_jobs_are_traced_like_requests") else { return };
+    let project = Project::orders(2000);
+    let root = project.root();
+    let receiver = Receiver::start(&python, &root);
+    let section = format!("endpoint = \"http://127.0.0.1:{}\"\nprotocol = \"http\"", receiver.ports["http"]);
+    project.set("telemetry", &section);
+    let (trace, caller) = ("4bf92f3577b34da6a3ce929d0e0e4736", "00f067aa0ba902b7");
+    let trained = Command::new(env!("CARGO_BIN_EXE_homeostat"))
+        .args(["train", "--learner", "linear"])
+        .current_dir(&root)
+        .env("TRACEPARENT", format!("00-{trace}-{caller}-01"))
+        .output()
+        .expect("it starts");
+    assert!(trained.status.success(), "{trained:?}");
+    // The run ends only when its spans were sent.
+    let run = run_of(&receiver.spans(trace), "train returned");
+    assert_eq!((&run["parent"], &run["attributes"]["homeostat.version"]), (&Value::from(caller), &Value::from(1)));
+
+    // A job that a server finds cut off, which it starts again.
+    let order = r#"{"model": "returned", "learner": "linear", "seed": 4, "threads": 1, "log": null}"#;
+    let kept = "import sqlite3, sys; catalog = sqlite3.connect(sys.argv[1]); catalog.execute(\"INSERT INTO jobs (id, \
+                kind, model, state, at, request) VALUES ('cut-off', 'train', 'returned', 'running', \
+                '2024-03-01T00:00:00Z', ?)\", [sys.argv[2]]); catalog.commit()";
+    let done = Command::new(&python).args(["-c", kept]).arg(root.join(".homeostat/catalog.db")).arg(order).status();
+    assert!(done.is_ok_and(|status| status.success()));
+    let server = Server::start(&root);
+    let deadline = Instant::now() + PATIENCE;
+    let job = loop {
+        let said = std::fs::read_to_string(&receiver.spans).expect("its output");
+        let lines = said.lines().skip(1).filter_map(|line| serde_json::from_str::<Value>(line).ok());
+        if let Some(job) = lines.filter(|span| span["name"] == "job train").last() {
+            break job;
+        }
+        assert!(Instant::now() < deadline, "the job is traced");
+        std::thread::sleep(Duration::from_millis(20));
+    };
+    let run = run_of(&receiver.spans(job["trace"].as_str().expect("a trace")), "train returned");
+    assert_eq!(run["parent"], job["span"], "the process continues the server's trace");
+    assert_eq!(
+        (&job["attributes"]["homeostat.job"], &run["attributes"]["homeostat.job"]),
+        (&"cut-off".into(), &"cut-off".into())
+    );
+    assert_eq!(job["attributes"]["homeostat.version"], 2);
+    server.stop();
+}

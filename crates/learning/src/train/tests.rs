@@ -129,7 +129,7 @@ fn progress_goes_through_the_phases() {
     let mut phases: Vec<Phase> = seen.iter().map(|progress| progress.phase).collect();
     phases.dedup();
     use Phase::*;
-    assert_eq!(phases, [Features, Fit, Features, Refit, Evaluate]);
+    assert_eq!(phases, [Features, Fit, Calibrate, Features, Refit, Evaluate]);
     assert!(seen.iter().all(|progress| progress.done <= progress.total));
     assert!(seen.iter().any(|progress| progress.phase == Fit && progress.loss.is_some()));
 }
