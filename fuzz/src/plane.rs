@@ -25,8 +25,14 @@ const TREES: &[u8] = include_bytes!("../../crates/inference/testdata/import/ligh
 const COLUMNS: &[u8] = include_bytes!("../../crates/inference/testdata/import/onnx_sklearn_columns.onnx");
 
 /// Small enough that a compressed body can exceed it. No deadline: who is never answered must be noticed.
-const LIMITS: Limits =
-    Limits { body_bytes_max: 1 << 16, rows_max: 1000, requests_max: 1024, connections_max: 4096, deadline: None };
+const LIMITS: Limits = Limits {
+    body_bytes_max: 1 << 16,
+    body_time_max: Duration::from_secs(30),
+    rows_max: 1000,
+    requests_max: 1024,
+    connections_max: 4096,
+    deadline: None,
+};
 
 /// Gives its input back.
 struct Echo(Signature);

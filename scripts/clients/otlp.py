@@ -82,7 +82,8 @@ def check_a_refusal(target):
     assert status == 404
     until("the refusal's span", lambda: spans(target, trace))
     (span,) = [span for span in spans(target, trace) if span["parent"] == PARENT]
-    assert span["attributes"]["http.response.status_code"] == 404 and span["attributes"]["error.type"], span
+    assert span["attributes"]["http.response.status_code"] == 404, span
+    assert span["attributes"]["homeostat.refused"] == "not_found" and span["status"] == "STATUS_CODE_UNSET", span
 
 
 def check_what_the_caller_does_not_sample(target):

@@ -75,6 +75,8 @@ pub struct ServerSection {
     pub clock: ClockKind,
     /// Bytes of a request's body at most; more is refused with 413.
     pub body_bytes_max: usize,
+    /// Milliseconds from a request's head until all of its body is there; what is slower is refused with 408.
+    pub body_ms_max: f64,
     /// Rows of a request at most; more is refused with 413.
     pub rows_max: usize,
     /// Requests in work at once; more is refused with 429.
@@ -130,6 +132,7 @@ impl Default for ServerSection {
             port: 8080,
             clock: ClockKind::Wall,
             body_bytes_max: 16 << 20,
+            body_ms_max: 30_000.0,
             rows_max: 10_000,
             requests_max: 1024,
             grpc_port: 8081,

@@ -9,7 +9,6 @@ mod health;
 mod tests;
 mod work;
 
-use crate::call::Trace;
 use crate::described::EXTENSIONS;
 use crate::http::NO_OVERRIDES;
 use crate::plane::Plane;
@@ -172,7 +171,7 @@ impl GrpcInferenceService for Front {
     async fn model_infer(&self, request: Request<ModelInferRequest>) -> Told<ModelInferResponse> {
         let arrived = arrived(&request)?;
         arrived.reached();
-        let trace = Trace::of_headers(request.metadata().as_ref());
+        let trace = self.plane.trace(request.metadata().as_ref());
         work::infer(&self.plane, &arrived, trace, request.into_inner()).await
     }
 
@@ -187,7 +186,7 @@ impl GrpcInferenceService for Front {
         let headers = request.metadata().as_ref().clone();
         let plane = Arc::clone(&self.plane);
         let one = move |message: Result<ModelInferRequest, Status>| {
-            let (plane, arrived, trace) = (Arc::clone(&plane), arrived.again(), Trace::of_headers(&headers));
+            let (plane, arrived, trace) = (Arc::clone(&plane), arrived.again(), plane.trace(&headers));
             async move { Ok(work::streamed(&plane, &arrived, trace, message?).await) }
         };
         // Nothing is spawned: who goes away takes all of the stream's requests out of the queues, and who doesn't read

@@ -1,9 +1,9 @@
 //! The Open Inference Protocol v2 over HTTP: paths, headers, bodies, status codes. What they mean is decided elsewhere.
 
-use crate::call::{Call, Stage, Trace};
+use crate::call::{Call, Stage};
 use crate::described::{self, EXTENSIONS};
 use crate::meter::{Meter, metered};
-use crate::plane::{Plane, classified};
+use crate::plane::{Limits, Plane, classified};
 use crate::refusal::{Answer, Refusal};
 use crate::registry::Kind;
 use crate::wire::json::{self, Read};
@@ -85,6 +85,17 @@ pub fn router(plane: Arc<Plane>) -> Router {
         .route("/v2/repository/models/{model}/load", post(load))
         .route("/v2/repository/models/{model}/unload", post(unload))
         .with_state(plane)
+}
+
+/// The whole body, decompressed, within the limits of size and time.
+pub async fn body_in_time<B>(limits: &Limits, headers: &HeaderMap, body: B) -> Answer<Bytes>
+where
+    B: HttpBody<Data = Bytes> + Unpin,
+    B::Error: std::fmt::Display,
+{
+    let read = read_body(limits.body_bytes_max, headers, body);
+    let read = tokio::time::timeout(limits.body_time_max, read).await;
+    read.unwrap_or_else(|_| Err(Refusal::too_slow(limits.body_time_max)))
 }
 
 /// The whole body, decompressed; or 413 once it is larger than `most`.
@@ -271,7 +282,7 @@ async fn version_stats(State(plane): Shared, Path((model, version)): Path<(Strin
 
 /// Inference with JSON or binary tensors.
 #[utoipa::path(post, path = "/v2/models/{model}/infer", request_body = Object, params(("model" = String, Path)), responses((status = 200, body = Object),
-    (status = 400, body = Object), (status = 401, body = Object), (status = 403, body = Object), (status = 404, body = Object), (status = 413, body = Object), (status = 415, body = Object),
+    (status = 400, body = Object), (status = 401, body = Object), (status = 403, body = Object), (status = 404, body = Object), (status = 408, body = Object), (status = 413, body = Object), (status = 415, body = Object),
     (status = 422, body = Object), (status = 429, body = Object), (status = 503, body = Object), (status = 504, body = Object)))]
 async fn infer(State(plane): Shared, Path(model): Path<String>, headers: HeaderMap, body: Body) -> Response {
     let meter = Meter::default();
@@ -280,7 +291,7 @@ async fn infer(State(plane): Shared, Path(model): Path<String>, headers: HeaderM
 
 /// Inference by one version.
 #[utoipa::path(post, path = "/v2/models/{model}/versions/{version}/infer", request_body = Object, params(("model" = String, Path), ("version" = String, Path)), responses((status = 200, body = Object),
-    (status = 400, body = Object), (status = 401, body = Object), (status = 403, body = Object), (status = 404, body = Object), (status = 413, body = Object), (status = 415, body = Object),
+    (status = 400, body = Object), (status = 401, body = Object), (status = 403, body = Object), (status = 404, body = Object), (status = 408, body = Object), (status = 413, body = Object), (status = 415, body = Object),
     (status = 422, body = Object), (status = 429, body = Object), (status = 503, body = Object), (status = 504, body = Object)))]
 async fn version_infer(
     State(plane): Shared,
@@ -336,7 +347,7 @@ where
             return refusal.into_response();
         }
     };
-    let mut call = Call::new(tenant, Trace::of_headers(headers), received);
+    let mut call = Call::new(tenant, plane.trace(headers), received);
     call.metered = true;
     call.ended(Stage::Authorize, received);
     let answered = answer(plane, model, version, headers, body, &mut call).await;
@@ -373,7 +384,7 @@ where
     B::Error: std::fmt::Display,
 {
     let _admitted = plane.admit(&call.tenant)?;
-    let body = read_body(plane.limits.body_bytes_max, headers, body).await?;
+    let body = body_in_time(&plane.limits, headers, body).await?;
     let version = Plane::version(version)?;
     let begun = Instant::now();
     let read = match head_length(headers, body.len())? {
@@ -504,7 +515,8 @@ fn compressed(headers: &HeaderMap, body: Vec<u8>) -> (Vec<u8>, Option<&'static s
 
 /// Model repository extension: all models and their states.
 #[utoipa::path(post, path = "/v2/repository/index", request_body = Object, responses((status = 200, body = Vec<Object>), (status = 400, body = Object)))]
-async fn repository_index(State(plane): Shared, body: Bytes) -> Answer<Json<Value>> {
+async fn repository_index(State(plane): Shared, headers: HeaderMap, body: Body) -> Answer<Json<Value>> {
+    let body = body_in_time(&plane.limits, &headers, body).await?;
     let request: Value = if body.is_empty() {
         Value::Null
     } else {
@@ -520,8 +532,9 @@ async fn repository_index(State(plane): Shared, body: Bytes) -> Answer<Json<Valu
 
 /// Model repository extension: opens the answering version anew and swaps it in.
 #[utoipa::path(post, path = "/v2/repository/models/{model}/load", request_body = Object, params(("model" = String, Path)), responses((status = 200, body = Object), (status = 400, body = Object), (status = 404, body = Object), (status = 503, body = Object)))]
-async fn load(State(plane): Shared, Path(model): Path<String>, headers: HeaderMap, body: Bytes) -> Answer<Json<Value>> {
+async fn load(State(plane): Shared, Path(model): Path<String>, headers: HeaderMap, body: Body) -> Answer<Json<Value>> {
     (plane.may_operate)(&headers)?;
+    let body = body_in_time(&plane.limits, &headers, body).await?;
     if !body.is_empty() {
         let request: Value = serde_json::from_slice(&body)
             .map_err(|error| Refusal::malformed(format!("the body is no JSON: {error}")))?;

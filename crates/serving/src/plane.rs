@@ -2,7 +2,7 @@
 //! the rest goes through the scheduler in pieces of a batch's size, and what it cost is written on the receipt.
 
 use crate::cache::{AnswerCache, Identity, Key, LookupTimer};
-use crate::call::{CacheUse, Call, Stage};
+use crate::call::{CacheUse, Call, Stage, Trace};
 use crate::classification;
 use crate::lane::{Done, Order};
 use crate::refusal::{Answer, Refusal};
@@ -27,6 +27,8 @@ use std::time::{Duration, Instant};
 pub struct Limits {
     /// Bytes of a body, also after decompression.
     pub body_bytes_max: usize,
+    /// From a request's head until all of its body must be there.
+    pub body_time_max: Duration,
     /// Rows of one request.
     pub rows_max: usize,
     /// Requests in work at once.
@@ -39,7 +41,14 @@ pub struct Limits {
 
 impl Default for Limits {
     fn default() -> Self {
-        Limits { body_bytes_max: 16 << 20, rows_max: 10_000, requests_max: 1024, connections_max: 4096, deadline: None }
+        Limits {
+            body_bytes_max: 16 << 20,
+            body_time_max: Duration::from_secs(30),
+            rows_max: 10_000,
+            requests_max: 1024,
+            connections_max: 4096,
+            deadline: None,
+        }
     }
 }
 
@@ -74,6 +83,8 @@ pub type Gate = Box<dyn Fn(&HeaderMap) -> Answer<()> + Send + Sync>;
 
 /// Takes note of finished requests.
 pub trait Observer: Send + Sync {
+    /// Whether it keeps a request's trace; decided before there is anything to keep.
+    fn samples(&self, trace: &Trace) -> bool;
     fn finished(&self, model: &str, version: &str, call: &Call, outcome: Result<(), &Refusal>);
 }
 
@@ -139,6 +150,16 @@ impl Plane {
                 Err(refusal)
             }
         }
+    }
+
+    /// The trace that a request belongs to: its caller's, or one of its own, which nobody samples that keeps none.
+    pub fn trace(&self, headers: &HeaderMap) -> Trace {
+        let trace = Trace::of_headers(headers);
+        let sampled = match &self.observer {
+            Some(observer) => observer.samples(&trace),
+            None => trace.sampled && trace.parent.is_some(),
+        };
+        Trace { sampled, ..trace }
     }
 
     /// Whether each model that should answer does, and the server is not stopping.

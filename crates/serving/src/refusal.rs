@@ -17,6 +17,13 @@ pub struct Refusal {
     pub retry_after_s: Option<u64>,
 }
 
+/// Metadata of a gRPC status: the reason's label, and the details as JSON.
+pub const REASON: &str = "homeostat-reason";
+pub const PROBLEMS: &str = "homeostat-problems";
+
+/// Bytes of details in metadata at most: clients refuse large ones. A list is cut at its end.
+const PROBLEMS_BYTES_MAX: usize = 4000;
+
 pub type Answer<T> = Result<T, Refusal>;
 
 impl Refusal {
@@ -62,6 +69,15 @@ impl Refusal {
         Refusal::new(StatusCode::GATEWAY_TIMEOUT, "deadline", what)
     }
 
+    /// A body that comes too slowly holds a place that others could use.
+    pub fn too_slow(most: Duration) -> Self {
+        let what = format!(
+            "the request did not arrive within {} ms ([server] body_ms_max); send it faster, or in smaller parts",
+            most.as_millis()
+        );
+        Refusal::new(StatusCode::REQUEST_TIMEOUT, "too_slow", what)
+    }
+
     /// Something that is our fault: the log gets the cause, the caller gets its name.
     pub fn internal(error: impl std::fmt::Display) -> Self {
         tracing::error!("{error}");
@@ -94,15 +110,50 @@ impl Refusal {
             StatusCode::TOO_MANY_REQUESTS => Code::ResourceExhausted,
             StatusCode::NOT_IMPLEMENTED => Code::Unimplemented,
             StatusCode::SERVICE_UNAVAILABLE => Code::Unavailable,
-            StatusCode::GATEWAY_TIMEOUT => Code::DeadlineExceeded,
+            StatusCode::GATEWAY_TIMEOUT | StatusCode::REQUEST_TIMEOUT => Code::DeadlineExceeded,
             _ => Code::Internal,
         };
         let mut status = tonic::Status::new(code, self.error.clone());
         if let Some(seconds) = self.retry_after_s {
             status.metadata_mut().insert("retry-after", tonic::metadata::MetadataValue::from(seconds));
         }
+        status.metadata_mut().insert(REASON, tonic::metadata::MetadataValue::from_static(self.reason));
+        if let Some(problems) = self.details.as_ref().and_then(|details| ascii(details).parse().ok()) {
+            status.metadata_mut().insert(PROBLEMS, problems);
+        }
         status
     }
+}
+
+/// The details as JSON in the letters that metadata may have.
+fn ascii(details: &Value) -> String {
+    let plain = |value: &Value| {
+        let mut text = String::new();
+        for letter in value.to_string().chars() {
+            match letter {
+                ' '..='~' => text.push(letter),
+                _ => letter.encode_utf16(&mut [0; 2]).iter().for_each(|unit| text.push_str(&format!("\\u{unit:04x}"))),
+            }
+        }
+        text
+    };
+    let Value::Array(listed) = details else {
+        let whole = plain(details);
+        return if whole.len() <= PROBLEMS_BYTES_MAX { whole } else { "null".to_owned() };
+    };
+    let mut text = String::from("[");
+    for problem in listed {
+        let next = plain(problem);
+        if text.len() + next.len() + 2 > PROBLEMS_BYTES_MAX {
+            break;
+        }
+        if text.len() > 1 {
+            text.push(',');
+        }
+        text.push_str(&next);
+    }
+    text.push(']');
+    text
 }
 
 impl IntoResponse for Refusal {
@@ -116,5 +167,26 @@ impl IntoResponse for Refusal {
             response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from(seconds));
         }
         response
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_grpc_status_tells_what_the_json_answer_tells() {
+        let problems = json!([{ "row": 0, "column": "größe", "what": "5 m is \u{1f408} no \"number\"\n" }]);
+        let status = Refusal::contract("row 0 breaks its contract", problems.clone()).grpc();
+        let told = |name: &str| status.metadata().get(name).unwrap().to_str().unwrap().to_owned();
+        assert_eq!(told(REASON), "contract");
+        assert_eq!(serde_json::from_str::<Value>(&told(PROBLEMS)).unwrap(), problems);
+
+        let many: Vec<Value> = (0..5000).map(|row| json!({ "row": row, "column": "price" })).collect();
+        let status = Refusal::contract("all rows", Value::Array(many.clone())).grpc();
+        let told = status.metadata().get(PROBLEMS).unwrap().to_str().unwrap();
+        let read: Vec<Value> = serde_json::from_str(told).unwrap();
+        assert!(told.len() <= PROBLEMS_BYTES_MAX && read.len() > 50 && read == many[..read.len()]);
+        assert!(Refusal::not_found("nothing").grpc().metadata().get(PROBLEMS).is_none());
     }
 }

@@ -98,7 +98,7 @@ pub struct Found<'a, T> {
     pub others: Vec<(usize, Key)>,
 }
 
-impl<T> RowCache<T> {
+impl<T: Clone> RowCache<T> {
     /// A cache that takes `bytes_max`; `secret` is drawn anew by each process.
     pub fn new(bytes_max: u64, secret: [u8; 32]) -> RowCache<T> {
         let items = (bytes_max / (ENTRY_BYTES + 64)).clamp(16, 1 << 22) as usize;
@@ -162,7 +162,7 @@ impl<T> RowCache<T> {
 }
 
 /// Keeps what a row gave; who waits for it gets it.
-pub fn keep<T>(guard: Guard<'_, T>, owner: &Arc<Tally>, values: Arc<[T]>) {
+pub fn keep<T: Clone>(guard: Guard<'_, T>, owner: &Arc<Tally>, values: Arc<[T]>) {
     // Refused only where the entry was taken away in between: then nobody waits for it.
     let _ = guard.insert(Kept { values, owner: Arc::clone(owner) });
 }

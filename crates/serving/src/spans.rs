@@ -143,6 +143,10 @@ impl Exporter {
 }
 
 impl Observer for Exporter {
+    fn samples(&self, trace: &Trace) -> bool {
+        Exporter::samples(self, trace)
+    }
+
     fn finished(&self, model: &str, version: &str, call: &Call, outcome: Result<(), &Refusal>) {
         if !self.samples(&call.trace) {
             return;

@@ -120,6 +120,7 @@ pub fn make(project: &Project) -> Result<Made> {
         cache_shared: server.cache_shared,
         limits: Limits {
             body_bytes_max: server.body_bytes_max,
+            body_time_max: millis(server.body_ms_max),
             rows_max: server.rows_max,
             requests_max: server.requests_max,
             connections_max: server.connections_max,

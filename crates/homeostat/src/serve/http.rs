@@ -81,9 +81,9 @@ pub fn router(app: Arc<App>) -> Router {
         .merge(serving::grpc::router(Arc::clone(&app.plane)))
 }
 
-/// The whole body, decompressed.
+/// The whole body, decompressed; refused where it is too large or too slow.
 pub async fn body_of(app: &App, headers: &HeaderMap, body: Body) -> ApiResult<Bytes> {
-    serving::http::read_body(app.project.config.server.body_bytes_max, headers, body).await
+    serving::http::body_in_time(&app.plane.limits, headers, body).await
 }
 
 pub fn parse<T: DeserializeOwned>(bytes: &[u8]) -> ApiResult<T> {
@@ -95,12 +95,14 @@ pub fn parse<T: DeserializeOwned>(bytes: &[u8]) -> ApiResult<T> {
 
 /// What really happened, by prediction id or by key.
 #[utoipa::path(post, path = "/v1/outcomes", request_body = OutcomesRequest,
-    responses((status = 200, body = OutcomesResponse), (status = 400, body = ErrorResponse), (status = 413, body = ErrorResponse),
+    responses((status = 200, body = OutcomesResponse), (status = 400, body = ErrorResponse), (status = 408, body = ErrorResponse), (status = 413, body = ErrorResponse),
         (status = 422, body = ErrorResponse), (status = 503, body = ErrorResponse)))]
 async fn take_outcomes(State(app): Shared, headers: HeaderMap, body: Body) -> ApiResult<Json<OutcomesResponse>> {
     let tenant = app.plane.tenants.of_headers(&headers).inspect_err(|refusal| app.plane.refuse(None, refusal))?;
     let _admitted = app.plane.admit(&tenant).inspect_err(|refusal| app.plane.refuse(Some(&tenant), refusal))?;
-    let request: OutcomesRequest = parse(&body_of(&app, &headers, body).await?)?;
+    let body = body_of(&app, &headers, body).await;
+    let body = body.inspect_err(|refusal| app.plane.refuse(Some(&tenant), refusal))?;
+    let request: OutcomesRequest = parse(&body)?;
     Ok(Json(outcomes::take(&app, &request.outcomes).await?))
 }
 

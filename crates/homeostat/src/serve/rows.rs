@@ -18,7 +18,7 @@ use axum::http::{HeaderMap, HeaderValue, header};
 use axum::response::{IntoResponse, Response};
 use inference::Tensor;
 use serde_json::{Map, Value};
-use serving::call::{Call, Stage, Trace};
+use serving::call::{Call, Stage};
 use serving::http::stamp;
 use serving::meter::{Meter, metered};
 use serving::plane::Plane;
@@ -36,7 +36,7 @@ const ARROW: &str = "application/vnd.apache.arrow.stream";
 /// (`content-type: application/vnd.apache.arrow.stream`), and answers with a table where `accept` names that type.
 #[utoipa::path(post, path = "/v1/models/{model}/predict", request_body = PredictRequest, params(("model" = String, Path)),
     responses((status = 200, body = PredictResponse), (status = 400, body = ErrorResponse), (status = 401, body = ErrorResponse),
-        (status = 403, body = ErrorResponse), (status = 404, body = ErrorResponse), (status = 413, body = ErrorResponse),
+        (status = 403, body = ErrorResponse), (status = 404, body = ErrorResponse), (status = 408, body = ErrorResponse), (status = 413, body = ErrorResponse),
         (status = 415, body = ErrorResponse), (status = 422, body = ErrorResponse), (status = 429, body = ErrorResponse),
         (status = 503, body = ErrorResponse), (status = 504, body = ErrorResponse)))]
 pub async fn predict(State(app): Shared, Path(name): Path<String>, headers: HeaderMap, body: Body) -> Response {
@@ -54,7 +54,7 @@ async fn counted(app: &App, name: String, headers: &HeaderMap, body: Body, meter
             return refusal.into_response();
         }
     };
-    let mut call = Call::new(tenant, Trace::of_headers(headers), received);
+    let mut call = Call::new(tenant, app.plane.trace(headers), received);
     call.metered = true;
     call.ended(Stage::Authorize, received);
     let state = app.models.get(&name);

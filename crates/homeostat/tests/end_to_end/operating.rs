@@ -191,6 +191,34 @@ fn connections_beyond_the_limit_are_turned_away_and_counted() {
     server.stop();
 }
 
+#[test]
+fn who_sends_a_byte_a_second_is_let_go() {
+    let project = Project::trained(1500);
+    project.set("server", "body_ms_max = 1500");
+    let server = Server::start(&project.root());
+    wait_ready(&server);
+    for path in ["/v1/models/returned/predict", "/v2/models/returned/infer", "/v1/outcomes"] {
+        let mut slow = TcpStream::connect(("127.0.0.1", server.port)).unwrap();
+        slow.set_read_timeout(Some(PATIENCE)).unwrap();
+        write!(slow, "POST {path} HTTP/1.1\r\nhost: localhost\r\ncontent-length: 1000\r\n\r\n").unwrap();
+        let mut writing = slow.try_clone().unwrap();
+        let sender = std::thread::spawn(move || {
+            // Ends when the server closes the connection.
+            while writing.write_all(b" ").is_ok() {
+                std::thread::sleep(Duration::from_secs(1));
+            }
+        });
+        let mut said = [0; 12];
+        slow.read_exact(&mut said).unwrap();
+        assert_eq!(&said, b"HTTP/1.1 408", "{path}");
+        sender.join().unwrap();
+    }
+    let metrics = server.ok("/metrics");
+    let metrics = metrics.as_str().expect("text");
+    assert!(metrics.contains("homeostat_requests_refused_total{reason=\"too_slow\"} 3"), "{metrics}");
+    server.stop();
+}
+
 /// The known rows of a model file, as a table with its answers.
 fn known_table(folder: &Path, name: &str, off: f64) -> String {
     let text = std::fs::read_to_string(testdata("import/expected.json")).unwrap();

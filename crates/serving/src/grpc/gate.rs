@@ -129,7 +129,7 @@ where
                 return Box::pin(async move { Ok(status(&refusal).into_http()) });
             }
         };
-        let trace = Trace::of_headers(request.headers());
+        let trace = self.plane.trace(request.headers());
         request.extensions_mut().insert(arrived.clone());
         if many {
             return Box::pin(self.inner.call(request));
@@ -142,7 +142,15 @@ where
                 Ok(admitted) => admitted,
                 Err(refusal) => return Ok(unread(&plane, &arrived, trace, &refusal, status(&refusal).into_http())),
             };
-            let response = inner.call(request).await?;
+            let mut answering = std::pin::pin!(inner.call(request));
+            let response = match tokio::time::timeout(plane.limits.body_time_max, &mut answering).await {
+                Ok(response) => response?,
+                Err(_) if arrived.reached.load(Relaxed) => answering.await?,
+                Err(_) => {
+                    let refusal = Refusal::too_slow(plane.limits.body_time_max);
+                    return Ok(unread(&plane, &arrived, trace, &refusal, status(&refusal).into_http()));
+                }
+            };
             match (arrived.reached.load(Relaxed), refusal_of(&response)) {
                 (false, Some(refusal)) => Ok(unread(&plane, &arrived, trace, &refusal, response)),
                 _ => Ok(response),

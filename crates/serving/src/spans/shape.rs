@@ -159,9 +159,14 @@ impl Finished {
             span.attributes.push(attribute("homeostat.version", self.version));
         }
         if let Some(Refused { status, reason, error }) = self.refusal {
-            span.attributes.push(attribute("error.type", reason));
+            span.attributes.push(attribute("homeostat.refused", reason));
             span.attributes.push(attribute("http.response.status_code", i64::from(status)));
-            span.status = Some(failed(&format!("{reason}: {error}")));
+            // What its caller did wrong is no error of the server
+            // (https://opentelemetry.io/docs/specs/semconv/http/http-spans/#status).
+            if status >= 500 {
+                span.attributes.push(attribute("error.type", reason));
+                span.status = Some(failed(&format!("{reason}: {error}")));
+            }
         }
         spans.push(span);
         for (stage, start, took) in self.stages {

@@ -124,7 +124,7 @@ async fn a_request_arrives_as_a_span_with_its_stages_over_both_protocols() {
 }
 
 #[tokio::test]
-async fn a_refusal_is_an_error_and_stages_end_with_their_request() {
+async fn a_failure_is_an_error_and_stages_end_with_their_request() {
     let (options, taken) = collector(Protocol::Http, 0).await;
     let exporter = Exporter::start(&options).unwrap();
     let mut call = call();
@@ -137,6 +137,18 @@ async fn a_refusal_is_an_error_and_stages_end_with_their_request() {
     assert_eq!(text(&taken.spans[0], "http.response.status_code"), Some(Value::IntValue(504)));
     assert_eq!(text(&taken.spans[0], "homeostat.version"), None);
     assert_eq!(taken.spans[3].end_time_unix_nano, taken.spans[0].end_time_unix_nano);
+}
+
+#[tokio::test]
+async fn a_callers_mistake_is_no_error_of_the_server() {
+    let (options, taken) = collector(Protocol::Http, 0).await;
+    let exporter = Exporter::start(&options).unwrap();
+    exporter.finished("delay", "", &call(), Err(&Refusal::not_found("no model \"delay\"")));
+    assert!(exporter.flush(FLUSH).await);
+    let span = &taken.lock().spans[0];
+    assert_eq!((&span.status, text(span, "error.type")), (&None, None));
+    assert_eq!(text(span, "homeostat.refused"), Some(Value::StringValue("not_found".into())));
+    assert_eq!(text(span, "http.response.status_code"), Some(Value::IntValue(404)));
 }
 
 #[tokio::test]

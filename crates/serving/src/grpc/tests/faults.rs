@@ -97,6 +97,32 @@ async fn who_goes_away_leaves_the_queue_and_is_counted() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn who_sends_too_slowly_is_refused_and_gives_its_place_back() {
+    let limits = Limits { body_time_max: Duration::from_millis(200), ..Limits::default() };
+    let server = server(Duration::ZERO, limits).await;
+    // A byte now and then, for longer than the test lasts.
+    let bytes = futures::stream::unfold(0u8, |count| async move {
+        tokio::time::sleep(Duration::from_millis(20)).await;
+        Some((Ok::<_, tonic::Status>(hyper::body::Frame::data(Bytes::from_static(&[0]))), count.wrapping_add(1)))
+    });
+    let mut request = axum::http::Request::new(tonic::body::Body::new(http_body_util::StreamBody::new(bytes)));
+    *request.method_mut() = axum::http::Method::POST;
+    *request.uri_mut() = format!("{}inference.GRPCInferenceService/ModelInfer", server.origin()).parse().unwrap();
+    request.headers_mut().insert("content-type", "application/grpc".parse().unwrap());
+    let mut line = server.line().await;
+    std::future::poll_fn(|context| tonic::codegen::Service::poll_ready(&mut line, context)).await.unwrap();
+    let response = tonic::codegen::Service::call(&mut line, request).await.unwrap();
+    let said = |name: &str| response.headers()[name].to_str().unwrap().to_owned();
+    assert_eq!(
+        (said("grpc-status"), said("homeostat-reason")),
+        (i32::from(Code::DeadlineExceeded).to_string(), "too_slow".into())
+    );
+    assert_eq!(server.refused("too_slow"), 1);
+    server.until("nothing is in work", |plane| plane.in_work.load(Relaxed) == 0).await;
+    server.client().await.model_infer(ask(&[1.0, 2.0])).await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn who_comes_to_a_full_server_is_told_when_to_come_again() {
     let server = server(Duration::from_millis(300), Limits { requests_max: 1, ..Limits::default() }).await;
     let mut first = server.client().await;
