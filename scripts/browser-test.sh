@@ -2,23 +2,13 @@
 # The dashboard's tests against a short quickstart that runs while they look.
 set -eu
 root=$(cd "$(dirname "$0")/.." && pwd)
+. "$root/scripts/server-port.sh"
 work=$(mktemp -d)
 trap 'kill "$pid" 2>/dev/null || true; wait "$pid" 2>/dev/null || true; rm -rf "$work"' EXIT INT TERM
 "$root/target/release/homeostat" quickstart --dir "$work/flights" --port 0 --until 2013-06-01 --speed 43200 \
     >"$work/out" 2>"$work/err" &
 pid=$!
-port=""
-tries=0
-while [ -z "$port" ]; do
-    tries=$((tries + 1))
-    if [ "$tries" -gt 1200 ] || ! kill -0 "$pid" 2>/dev/null; then
-        echo "the quickstart did not start:" >&2
-        cat "$work/err" >&2
-        exit 1
-    fi
-    port=$(sed -n 's/.*"port":\([0-9]*\).*/\1/p' "$work/flights/.homeostat/server.json" 2>/dev/null || true)
-    sleep 0.25
-done
+wait_for_port "$work/flights/.homeostat" "$pid" "$work/err" "the quickstart" 1200
 # The page has something to draw after the first few days.
 until [ "$(cut -c1-10 "$work/flights/.homeostat/clock" 2>/dev/null | tr -d -)" -ge 20130404 ] 2>/dev/null; do
     tries=$((tries + 1))

@@ -3,6 +3,7 @@
 set -eu
 root=$(cd "$(dirname "$0")/.." && pwd)
 cd "$root"
+. "$root/scripts/server-port.sh"
 wanted=$(cat scripts/requirements-conformance.txt)
 if [ ! -x .venv-onnx/bin/python ] || [ "$(cat .venv-onnx/requirements.done 2>/dev/null || true)" != "$wanted" ]; then
     echo "conformance: making .venv-onnx with the packages of scripts/requirements-conformance.txt (through pip)" >&2
@@ -20,16 +21,5 @@ binary="$root/target/release/homeostat"
 find "$work/nodes" -name '*.onnx' -print0 | xargs -0 -n 300 "$binary" --project "$work/project" import > "$work/imported"
 "$binary" --project "$work/project" serve --port 0 2> "$work/err" &
 pid=$!
-tries=0
-port=""
-while [ -z "$port" ]; do
-    tries=$((tries + 1))
-    if [ "$tries" -gt 240 ] || ! kill -0 "$pid" 2>/dev/null; then
-        echo "the server did not start:" >&2
-        cat "$work/err" >&2
-        exit 1
-    fi
-    port=$(sed -n 's/.*"port":\([0-9]*\).*/\1/p' "$work/project/.homeostat/server.json" 2>/dev/null || true)
-    sleep 0.25
-done
+wait_for_port "$work/project/.homeostat" "$pid" "$work/err" "the server" 240
 .venv-onnx/bin/python -W ignore scripts/conformance/onnx_nodes.py serve "$work/nodes" --url "127.0.0.1:$port"

@@ -4,6 +4,7 @@
 # address it serves a small project of its own. What is asked includes deeds: releases, rollbacks, unloading, outcomes.
 set -eu
 root=$(cd "$(dirname "$0")/.." && pwd)
+. "$root/scripts/server-port.sh"
 examples=${OPENAPI_EXAMPLES:-50}
 seed=${OPENAPI_SEED:-1}
 # The whole takes one to three minutes.
@@ -53,18 +54,7 @@ serve() {
     (project) >"$work/made" 2>&1 || { echo "openapi: the project was not made:" >&2; cat "$work/made" >&2; exit 1; }
     (cd "$work/shop" && exec "$binary" serve --port 0) >"$work/out" 2>"$work/err" &
     pid=$!
-    port=""
-    tries=0
-    while [ -z "$port" ]; do
-        tries=$((tries + 1))
-        if [ "$tries" -gt 240 ] || ! kill -0 "$pid" 2>/dev/null; then
-            echo "openapi: the server did not start:" >&2
-            cat "$work/err" >&2
-            exit 1
-        fi
-        sleep 0.25
-        port=$(sed -n 's/.*"port":\([0-9]*\).*/\1/p' "$work/shop/.homeostat/server.json" 2>/dev/null || true)
-    done
+    wait_for_port "$work/shop/.homeostat" "$pid" "$work/err" "openapi: the server" 240
 }
 
 if [ $# -eq 0 ]; then

@@ -1,18 +1,16 @@
 //! Models that we make ourselves (`testdata/onnx/make_onnx.py`) on the real ONNX Runtime, and files of scikit-learn and
 //! others with the answers that their libraries gave.
 
-use std::fs::File;
-use std::path::{Path, PathBuf};
+mod flights;
+
+use std::path::Path;
 use std::sync::Barrier;
 
-use arrow::array::{AsArray, RecordBatch};
-use arrow::compute::cast;
-use arrow::datatypes::{DataType, Float32Type};
+use flights::{Flights, NUMBERS};
 use inference::{
     Data, Datatype, EngineError, Memory, OnnxOptions, OnnxRuntimeModel, Rows, RunError, Tensor, TensorModel,
     check_rows, open_library,
 };
-use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
 
 /// Whether ONNX Runtime is installed; a test without it is skipped by its name, or fails where services are required.
 fn library(test: &str) -> bool {
@@ -304,87 +302,32 @@ fn another_library_than_the_loaded_one_is_refused() {
     assert!(matches!(open_library(Some(Path::new("/nowhere.so"))), Err(EngineError::OtherLibrary { .. })));
 }
 
-/// The folder of models with the answers of their own libraries, where it is there.
-fn tabular_models(test: &str) -> Option<PathBuf> {
-    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../../shared/data/tabular_models");
-    let found = folder.join("expected.parquet").exists();
-    if !found {
-        eprintln!("skipped: {test}: no {}", folder.display());
-    }
-    found.then_some(folder)
-}
-
-/// The rows that the answers belong to, by column.
-struct Expected(Vec<RecordBatch>);
-
-impl Expected {
-    fn read(folder: &Path) -> Expected {
-        let file = File::open(folder.join("expected.parquet")).unwrap();
-        let batches = ParquetRecordBatchReaderBuilder::try_new(file).unwrap().build().unwrap();
-        Expected(batches.map(Result::unwrap).collect())
-    }
-
-    /// Missing numbers are NaN.
-    fn floats(&self, column: &str) -> Vec<f32> {
-        let values = self.0.iter().flat_map(|batch| {
-            let column = batch.column_by_name(column).unwrap_or_else(|| panic!("no column {column}"));
-            column.as_primitive::<Float32Type>().iter().map(|value| value.unwrap_or(f32::NAN)).collect::<Vec<_>>()
-        });
-        values.collect()
-    }
-
-    fn text(&self, column: &str) -> Vec<Vec<u8>> {
-        let values = self.0.iter().flat_map(|batch| {
-            let column = cast(batch.column_by_name(column).unwrap(), &DataType::Utf8).unwrap();
-            column.as_string::<i32>().iter().map(|value| value.unwrap_or("").as_bytes().to_vec()).collect::<Vec<_>>()
-        });
-        values.collect()
-    }
-
-    /// A tensor for each input: the column of its name, or all numbers side by side.
-    fn inputs(&self, model: &OnnxRuntimeModel, numbers: &[&str]) -> Vec<Tensor> {
-        let columns: Vec<Vec<f32>> = numbers.iter().map(|name| self.floats(name)).collect();
-        let rows = columns[0].len();
-        let input = |spec: &inference::TensorSpec| {
-            let data = match (spec.datatype, spec.shape[1]) {
-                (Datatype::Bytes, _) => Data::Bytes(self.text(&spec.name)),
-                (_, 1) => Data::Fp32(self.floats(&spec.name)),
-                _ => Data::Fp32((0..rows).flat_map(|row| columns.iter().map(move |column| column[row])).collect()),
-            };
-            Tensor::new(spec.name.clone(), vec![rows, spec.shape[1] as usize], data)
+/// A tensor for each input: the column of its name, or all numbers side by side.
+fn inputs(flights: &Flights, model: &OnnxRuntimeModel) -> Vec<Tensor> {
+    let columns: Vec<Vec<f32>> = NUMBERS.iter().map(|name| flights.numbers(name)).collect();
+    let rows = flights.rows;
+    let input = |spec: &inference::TensorSpec| {
+        let data = match (spec.datatype, spec.shape[1]) {
+            (Datatype::Bytes, _) => Data::Bytes(flights.texts(&spec.name)),
+            (_, 1) => Data::Fp32(flights.numbers(&spec.name)),
+            _ => Data::Fp32((0..rows).flat_map(|row| columns.iter().map(move |column| column[row])).collect()),
         };
-        model.signature().inputs.iter().map(input).collect()
-    }
+        Tensor::new(spec.name.clone(), vec![rows, spec.shape[1] as usize], data)
+    };
+    model.signature().inputs.iter().map(input).collect()
 }
 
 #[test]
 fn files_of_other_libraries_give_the_answers_that_were_recorded() {
     let test = "files_of_other_libraries_give_the_answers_that_were_recorded";
-    let Some(folder) = library(test).then(|| tabular_models(test)).flatten() else { return };
-    let numbers = [
-        "dow",
-        "mins",
-        "distance",
-        "pyear",
-        "seats",
-        "temp",
-        "dewp",
-        "humid",
-        "wind_dir",
-        "wind_speed",
-        "wind_gust",
-        "precip",
-        "pressure",
-        "visib",
-    ];
-    let expected = Expected::read(&folder);
-    let check = |name: &str, tolerance: f32| {
-        let bytes = std::fs::read(folder.join(name).with_extension("onnx")).unwrap();
+    let Some(flights) = library(test).then(Flights::read).flatten() else { return };
+    let check = |name: &str, tolerance: f64| {
+        let bytes = std::fs::read(flights.folder.join(name).with_extension("onnx")).unwrap();
         let model = OnnxRuntimeModel::open(&bytes, &OnnxOptions::default()).unwrap();
-        let outputs = model.run(&expected.inputs(&model, &numbers), &[model.signature().outputs.len() - 1]).unwrap();
+        let outputs = model.run(&inputs(&flights, &model), &[model.signature().outputs.len() - 1]).unwrap();
         let width = outputs[0].shape[1];
-        let answers = fp32(&outputs[0]).chunks(width).map(|row| row[width - 1]);
-        let recorded = expected.floats(&format!("onnx_{name}"));
+        let answers = fp32(&outputs[0]).chunks(width).map(|row| f64::from(row[width - 1]));
+        let recorded = flights.expected(&format!("onnx_{name}"));
         assert_eq!(outputs[0].rows(), recorded.len());
         for (row, (answer, recorded)) in answers.zip(recorded).enumerate() {
             assert!((answer - recorded).abs() <= tolerance, "{name}, row {row}: {answer}, recorded is {recorded}");

@@ -338,16 +338,6 @@ impl Catalog {
         rows.iter().map(audit_of).collect()
     }
 
-    /// Subjects of one model on which any of `actions` was done, with the action.
-    pub async fn done_to(&self, model: &str, actions: &[&str]) -> Result<Vec<(String, String)>, StorageError> {
-        let rows = sqlx::query("SELECT DISTINCT subject, action FROM audit WHERE model = ?")
-            .bind(model)
-            .fetch_all(&self.pool)
-            .await?;
-        let pairs = rows.iter().map(|row| (row.get("subject"), row.get("action")));
-        Ok(pairs.filter(|(_, action): &(String, String)| actions.contains(&action.as_str())).collect())
-    }
-
     /// Recomputes the chain; the first entry that does not fit is returned as an error's text.
     pub async fn verify_audit(&self) -> Result<Result<usize, String>, StorageError> {
         let entries = self.audit(0).await?;

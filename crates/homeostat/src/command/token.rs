@@ -5,6 +5,7 @@ use crate::project::{FILE, Project};
 use crate::serve::data_plane::secret;
 use anyhow::{Context, Result, bail};
 use serde_json::json;
+use serving::plane::hex;
 use serving::tenant::{Tenants, digest_of};
 use toml_edit::{Array, ArrayOfTables, DocumentMut, Item, Table, value};
 
@@ -12,7 +13,7 @@ pub fn create(project: &Project, tenant: &str, json: bool) -> Result<bool> {
     let path = project.root.join(FILE);
     let text = std::fs::read_to_string(&path).with_context(|| format!("can't read {}", path.display()))?;
     let mut document: DocumentMut = text.parse().with_context(|| format!("{} is not TOML", path.display()))?;
-    let key = format!("hs_{}", secret().iter().map(|byte| format!("{byte:02x}")).collect::<String>());
+    let key = format!("hs_{}", hex(&secret()));
     let is_first = add(&mut document, tenant, &digest_of(&key))?;
     let changed = document.to_string();
     let config: crate::project::Config = toml::from_str(&changed).context("the changed file would not be read back")?;

@@ -8,7 +8,7 @@ use anyhow::{Context, Result, bail};
 use arc_swap::ArcSwap;
 use axum::http::HeaderMap;
 use serving::cache::AnswerCache;
-use serving::plane::{Limits, Observer, Parts, Plane};
+use serving::plane::{Limits, Observer, Parts, Plane, hex};
 use serving::registry::{Facts, Listed, Opened, Registry, RegistryOptions, Source};
 use serving::schedule::{ScheduleOptions, Scheduler};
 use serving::spans::Exporter;
@@ -111,7 +111,7 @@ pub fn make(project: &Project) -> Result<Made> {
     };
     let names: Vec<String> = project.models.keys().cloned().collect();
     let (known, loaded) = (Arc::clone(&routes), Arc::clone(&preloaded));
-    let operator_key = secret().iter().map(|byte| format!("{byte:02x}")).collect::<String>();
+    let operator_key = hex(&secret());
     let (key, open) = (operator_key.clone(), Arc::new(AtomicBool::new(project.config.tenants.is_empty())));
     let plane = Plane::new(Parts {
         registry: Registry::new(Arc::new(shelf), options),

@@ -40,6 +40,16 @@ pub struct Given {
     pub value: f64,
 }
 
+/// A request, and the routing that it is answered under.
+struct Asking<'a> {
+    app: &'a App,
+    state: &'a ModelState,
+    name: &'a str,
+    routes: &'a Routes,
+    rows: &'a [Map<String, Value>],
+    ask: &'a Ask,
+}
+
 /// Rows that one version answers.
 struct Part {
     artifact: Arc<Artifact>,
@@ -78,7 +88,8 @@ pub async fn predict(
         return Err(ApiError::unavailable("no_version", what));
     };
     call.ended(Span::Admit, begun);
-    let read = |call: &mut Call| prepare(app, state, &routes, name, route, rows, ask, call);
+    let asking = Asking { app, state, name, routes: &routes, rows, ask };
+    let read = |call: &mut Call| prepare(&asking, route, call);
     let mut parts = if rows.len() > INLINE_ROWS_MAX { tokio::task::block_in_place(|| read(call)) } else { read(call) }?;
     for part in &mut parts {
         let asked = Asked { artifact: &part.artifact, batch: &part.batch, snapshot: routes.routing.number };
@@ -88,23 +99,14 @@ pub async fn predict(
         return Err(ApiError::too_late());
     }
     let begun = Instant::now();
-    let given = log(app, state, name, routes.routing.number, rows, parts, ask, call).await?;
+    let given = log(&asking, parts, call).await?;
     call.ended(Span::Postprocess, begun);
     Ok(given)
 }
 
 /// Reads the rows for those who answer them.
-#[expect(clippy::too_many_arguments, reason = "what a request is made of; each is used once")]
-fn prepare(
-    app: &App,
-    state: &ModelState,
-    routes: &Routes,
-    name: &str,
-    route: &Route,
-    rows: &[Map<String, Value>],
-    ask: &Ask,
-    call: &mut Call,
-) -> ApiResult<Vec<Part>> {
+fn prepare(asking: &Asking, route: &Route, call: &mut Call) -> ApiResult<Vec<Part>> {
+    let Asking { app, state, name, routes, rows, ask } = *asking;
     let (begun, cpu) = (Instant::now(), thread_cpu());
     let mut parts: Vec<Part> = Vec::new();
     for (version, places) in who_answers(state, route, rows, ask, call) {
@@ -262,17 +264,9 @@ fn keys(artifact: &Artifact, batch: &RecordBatch) -> Vec<Option<String>> {
 }
 
 /// Writes the answers to the journal, then gives them, in the order of the request.
-#[expect(clippy::too_many_arguments, reason = "what a logged answer is made of; each is used once")]
-async fn log(
-    app: &App,
-    state: &ModelState,
-    name: &str,
-    snapshot: u64,
-    rows: &[Map<String, Value>],
-    parts: Vec<Part>,
-    ask: &Ask,
-    call: &Call,
-) -> ApiResult<Vec<Given>> {
+async fn log(asking: &Asking<'_>, parts: Vec<Part>, call: &Call) -> ApiResult<Vec<Given>> {
+    let Asking { app, state, name, rows, ask, .. } = *asking;
+    let snapshot = asking.routes.routing.number;
     let mut given: Vec<Option<Given>> = rows.iter().map(|_| None).collect();
     let (mut records, mut added) = (Vec::new(), Vec::new());
     {

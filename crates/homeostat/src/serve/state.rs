@@ -7,6 +7,7 @@ use super::error::{ApiError, ApiResult};
 use super::ledger::Ledger;
 use super::looping::Loop;
 use super::scoring::{Scoring, ScoringLane};
+use super::status::Ends;
 use super::worker::Worker;
 use crate::artifact::Artifact;
 use crate::clock;
@@ -78,6 +79,8 @@ pub struct App {
     pub job_cpu_us: AtomicU64,
     /// CPU time of earlier processes that served this project.
     cpu_before_us: u64,
+    /// Versions whose turn is over.
+    pub ends: tokio::sync::Mutex<Ends>,
     pub registry: OnceLock<Registry>,
     /// Where spans go; nowhere without `[telemetry]`.
     pub exporter: OnceLock<Exporter>,
@@ -173,6 +176,7 @@ impl App {
             replay: Mutex::new(None),
             job_cpu_us: AtomicU64::new(meter.job_cpu_us),
             cpu_before_us: meter.serving_cpu_us,
+            ends: Default::default(),
             registry: OnceLock::new(),
             exporter: OnceLock::new(),
             ids: Ids::new(),

@@ -6,8 +6,9 @@ use crate::project::ClockKind;
 use anyhow::Result;
 use serde_json::{Value, json};
 use serving::histogram::quantile_ms;
+use std::collections::HashSet;
 use std::sync::atomic::Ordering::Relaxed;
-use storage::StorageError;
+use storage::{Catalog, StorageError};
 
 pub async fn all(app: &App) -> Result<Value, StorageError> {
     let mut models = Vec::new();
@@ -74,12 +75,35 @@ pub fn routing(app: &App, name: &str) -> Value {
     shown
 }
 
+/// Versions that were promoted or discarded, as far as the audit log was read: it only grows.
+#[derive(Default)]
+pub struct Ends {
+    sequence: i64,
+    promoted: HashSet<String>,
+    discarded: HashSet<String>,
+}
+
+impl Ends {
+    /// Reads what was added to the log since the last time.
+    async fn catch_up(&mut self, catalog: &Catalog) -> Result<(), StorageError> {
+        for entry in catalog.audit(self.sequence).await? {
+            self.sequence = entry.sequence;
+            match entry.action.as_str() {
+                "promote" => self.promoted.insert(entry.subject),
+                "discard" => self.discarded.insert(entry.subject),
+                _ => false,
+            };
+        }
+        Ok(())
+    }
+}
+
 /// Registered versions with what each is now.
 pub async fn versions(app: &App, name: &str) -> Result<Vec<Value>, StorageError> {
     let routes = app.routes.load_full();
     let registered = app.catalog.versions(Some(name)).await?;
-    let ends = app.catalog.done_to(name, &["promote", "discard"]).await?;
-    let did = |subject: &str, action: &str| ends.iter().any(|(whom, what)| whom == subject && what == action);
+    let mut ends = app.ends.lock().await;
+    ends.catch_up(&app.catalog).await?;
     let state = |number: u32| -> &'static str {
         let Some(route) = routes.route(name) else { return "registered" };
         let subject = format!("{name}@{number}");
@@ -91,9 +115,9 @@ pub async fn versions(app: &App, name: &str) -> Result<Vec<Value>, StorageError>
             "fallback"
         } else if route.frozen.as_ref().is_some_and(|frozen| frozen.version == number) {
             "frozen"
-        } else if did(&subject, "promote") {
+        } else if ends.promoted.contains(&subject) {
             "retired"
-        } else if did(&subject, "discard") {
+        } else if ends.discarded.contains(&subject) {
             "discarded"
         } else {
             "registered"
@@ -149,4 +173,33 @@ fn cost_of(app: &App, name: &str, correct: Option<(u64, u64)>) -> Value {
         "per_correct_prediction": correct.filter(|n| *n > 0.0).map(|n| cost / n),
         "measured": true,
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use storage::catalog::Deed;
+    use vocabulary::Timestamp;
+
+    #[tokio::test]
+    async fn the_audit_log_is_read_on_from_where_it_was_left() {
+        let folder = tempfile::tempdir().unwrap();
+        let catalog = Catalog::open(&folder.path().join("catalog.db")).await.unwrap();
+        let done = async |action: &str, subject: &str| {
+            let at = Timestamp(0);
+            let (actor, because, detail) = ("control".to_owned(), String::new(), String::new());
+            let (action, subject, model) = (action.to_owned(), subject.to_owned(), "m".to_owned());
+            let deed = Deed { at, recorded_at: at, actor, action, model, subject, because, detail };
+            catalog.record(&deed).await.unwrap();
+        };
+        let mut ends = Ends::default();
+        done("promote", "m@1").await;
+        done("start_shadow", "m@2").await;
+        ends.catch_up(&catalog).await.unwrap();
+        assert!(ends.promoted.contains("m@1") && ends.discarded.is_empty() && ends.sequence == 2);
+        done("discard", "m@2").await;
+        ends.catch_up(&catalog).await.unwrap();
+        ends.catch_up(&catalog).await.unwrap();
+        assert!(ends.promoted.len() == 1 && ends.discarded.contains("m@2") && ends.sequence == 3);
+    }
 }
