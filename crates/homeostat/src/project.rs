@@ -117,6 +117,8 @@ pub struct ServerSection {
     pub models_bytes_max: usize,
     /// Imported models in memory at most.
     pub models_loaded_max: usize,
+    /// Requests kept of each imported version, in memory and on disk, to warm it up when it is loaded; 0 for none.
+    pub warm_requests_max: usize,
     /// After SIGTERM: milliseconds of answering on while already not ready, so that balancers look elsewhere.
     pub drain_grace_ms: u64,
     /// And then milliseconds at most until requests in work are given up.
@@ -153,6 +155,7 @@ impl Default for ServerSection {
             cache_shared: false,
             models_bytes_max: 4 << 30,
             models_loaded_max: 1024,
+            warm_requests_max: 4,
             drain_grace_ms: 500,
             drain_ms_max: 10_000,
             ledger_rows_max: 2_000_000,

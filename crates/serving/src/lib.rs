@@ -15,6 +15,7 @@ pub mod listen;
 pub mod meter;
 pub mod metrics;
 pub mod plane;
+pub mod recorded;
 pub mod refusal;
 pub mod registry;
 pub mod row_cache;

@@ -273,7 +273,7 @@ impl Plane {
         }
         call.tenant.spend(rows, begun)?;
         call.ended(Stage::Admit, begun);
-        slot.remember(&job.inputs);
+        slot.remember(&job.inputs, self.registry.options().recent_max);
         let cost = loaded.lane.cost.predict_us(rows).unwrap_or(f64::MAX);
         let outputs = if self.cache.is_on() && loaded.worth.pays(cost) {
             let timer = LookupTimer::start();

@@ -23,6 +23,11 @@ use std::time::{Duration, Instant};
 pub trait Source: Send + Sync {
     /// Opens a version; every byte is checked.
     fn open(&self, model: &str, version: u32) -> Result<Opened, String>;
+
+    /// Requests that were recorded of this artifact by an earlier process.
+    fn recorded(&self, _artifact: &[u8]) -> Vec<Vec<Tensor>> {
+        Vec::new()
+    }
 }
 
 pub struct Opened {
@@ -94,6 +99,8 @@ pub struct RegistryOptions {
     pub batch_time_max: Duration,
     /// Whether requests are joined at all.
     pub batching: bool,
+    /// Requests that are kept of each version, to warm it up when it is loaded again.
+    pub recent_max: usize,
 }
 
 impl Default for RegistryOptions {
@@ -104,6 +111,7 @@ impl Default for RegistryOptions {
             batch_rows_max: 256,
             batch_time_max: Duration::from_millis(10),
             batching: true,
+            recent_max: 4,
         }
     }
 }
@@ -135,12 +143,18 @@ pub struct Slot {
     failed: Mutex<Option<String>>,
     last_used: AtomicU64,
     pub stats: VersionStats,
-    recent: Mutex<Vec<Vec<Tensor>>>,
+    recent: Mutex<Recent>,
 }
 
-/// Requests that are kept of each version, to warm it up when it is loaded again.
-const RECENT_MAX: usize = 4;
-/// Larger requests are not kept.
+/// Requests for warming up.
+#[derive(Default)]
+struct Recent {
+    requests: Vec<Vec<Tensor>>,
+    /// Whether nobody has asked for them since the last one came.
+    fresh: bool,
+}
+
+/// Larger requests are not kept for warming up.
 const RECENT_BYTES_MAX: usize = 64 << 10;
 
 impl Slot {
@@ -172,12 +186,21 @@ impl Slot {
         self.failed.lock().clone()
     }
 
+    /// Takes over what an earlier process recorded, where this one has nothing yet.
+    fn recall(&self, requests: Vec<Vec<Tensor>>) {
+        let mut recent = self.recent.lock();
+        if recent.requests.is_empty() {
+            recent.requests = requests;
+        }
+    }
+
     /// Keeps a request for warming up, while there are few.
-    pub fn remember(&self, inputs: &[Tensor]) {
+    pub fn remember(&self, inputs: &[Tensor], most: usize) {
         let Some(mut recent) = self.recent.try_lock() else { return };
         let size: usize = inputs.iter().map(|input| crate::wire::binary::size(&input.data)).sum();
-        if recent.len() < RECENT_MAX && size <= RECENT_BYTES_MAX {
-            recent.push(inputs.to_vec());
+        if recent.requests.len() < most && size <= RECENT_BYTES_MAX {
+            recent.requests.push(inputs.to_vec());
+            recent.fresh = true;
         }
     }
 }
@@ -357,13 +380,14 @@ impl Registry {
             return Ok(loaded);
         }
         let (source, name, version) = (Arc::clone(&self.source), entry.name.clone(), slot.version);
-        let (options, recent, before) = (self.options.clone(), slot.recent.lock().clone(), slot.loaded());
-        let work = move || open(&*source, &name, version, &options, &recent, before.as_deref());
+        let (options, recent, before) = (self.options.clone(), slot.recent.lock().requests.clone(), slot.loaded());
+        let work = move || open(&*source, &name, version, &options, recent, before.as_deref());
         let opened = tokio::task::spawn_blocking(work).await;
         let opened = opened.unwrap_or_else(|_| Err("loading it panicked; see the log".to_owned()));
         match opened {
-            Ok(loaded) => {
+            Ok((loaded, recent)) => {
                 *slot.failed.lock() = None;
+                slot.recall(recent);
                 let loaded = Arc::new(loaded);
                 slot.put(Some(Arc::clone(&loaded)));
                 self.loads.fetch_add(1, Relaxed);
@@ -433,6 +457,16 @@ impl Registry {
         }
     }
 
+    /// Artifacts of loaded versions of which requests were recorded since the last call, with all that are kept.
+    pub fn freshly_recorded(&self) -> Vec<(Vec<u8>, Vec<Vec<Tensor>>)> {
+        let slots: Vec<Arc<Slot>> = self.loaded.lock().iter().map(|(slot, _)| Arc::clone(slot)).collect();
+        let fresh = |slot: Arc<Slot>| {
+            let mut recent = slot.recent.lock();
+            std::mem::take(&mut recent.fresh).then(|| (slot.digest.clone(), recent.requests.clone()))
+        };
+        slots.into_iter().filter_map(fresh).collect()
+    }
+
     /// Loaded versions, and the memory that they say they hold.
     pub fn in_memory(&self) -> (usize, usize) {
         let loaded = self.loaded.lock();
@@ -445,11 +479,16 @@ fn open(
     name: &str,
     version: u32,
     options: &RegistryOptions,
-    recent: &[Vec<Tensor>],
+    mut recent: Vec<Vec<Tensor>>,
     before: Option<&Loaded>,
-) -> Result<Loaded, String> {
+) -> Result<(Loaded, Vec<Vec<Tensor>>), String> {
     let started = Instant::now();
     let opened = source.open(name, version)?;
+    if recent.is_empty() {
+        recent = source.recorded(&opened.digest);
+        recent.truncate(options.recent_max);
+        recent.retain(|inputs| fits(opened.model.signature(), inputs));
+    }
     let apart = opened.model.signature().batches && !opened.facts.rows_touch;
     let joins = apart && options.batching;
     let rows_max = if apart { options.batch_rows_max } else { usize::MAX };
@@ -458,11 +497,11 @@ fn open(
         // Loaded anew while it serves: its costs are known, and measuring them would take what its callers need.
         Some(before) => {
             lane.cost.adopt(&before.lane.cost);
-            warm(&lane, 1, recent);
+            warm(&lane, 1, &recent);
         }
-        None => warm(&lane, options.batch_rows_max, recent),
+        None => warm(&lane, options.batch_rows_max, &recent),
     }
-    Ok(Loaded {
+    let loaded = Loaded {
         version,
         generation: GENERATIONS.fetch_add(1, Relaxed),
         digest: opened.digest,
@@ -470,7 +509,16 @@ fn open(
         lane,
         worth: Worth::default(),
         took: started.elapsed(),
-    })
+    };
+    Ok((loaded, recent))
+}
+
+/// Whether these are inputs of this model.
+fn fits(signature: &Signature, inputs: &[Tensor]) -> bool {
+    let fit = |(spec, input): (&inference::TensorSpec, &Tensor)| {
+        spec.name == input.name && spec.datatype == input.datatype() && spec.takes(&input.shape)
+    };
+    signature.inputs.len() == inputs.len() && signature.inputs.iter().zip(inputs).all(fit)
 }
 
 /// Longest that measuring a model's batches may take when it is loaded.
@@ -483,6 +531,14 @@ fn warm(lane: &Lane<Tensors>, rows_max: usize, recent: &[Vec<Tensor>]) {
     let wanted: Vec<usize> = (0..signature.outputs.len()).collect();
     let Some(one) = recent.first().cloned().or_else(|| made_up(signature)) else { return };
     let began = Instant::now();
+    // Each as it came: other shapes may be other work.
+    for inputs in recent.iter().skip(1).take_while(|_| began.elapsed() < WARM_TIME_MAX) {
+        let job = TensorJob { inputs: inputs.clone(), wanted: wanted.clone() };
+        let rows = if signature.batches { job.rows() } else { 1 };
+        if rows <= rows_max && lane.here(&job, rows).is_err() {
+            return;
+        }
+    }
     let mut rows = 1;
     while rows <= rows_max && began.elapsed() < WARM_TIME_MAX {
         let inputs =

@@ -2,11 +2,13 @@
 //! the file, which is read again whenever it changes.
 
 use super::state::{App, Routes};
+use super::warmth::Warmth;
 use crate::imported::{self, Engine};
 use crate::project::{Config, FILE, Project, ServerSection, read_toml};
 use anyhow::{Context, Result, bail};
 use arc_swap::ArcSwap;
 use axum::http::HeaderMap;
+use inference::Tensor;
 use serving::cache::AnswerCache;
 use serving::plane::{Limits, Observer, Parts, Plane, hex};
 use serving::registry::{Facts, Listed, Opened, Registry, RegistryOptions, Source};
@@ -37,6 +39,7 @@ struct Shelf {
     blobs: storage::Blobs,
     versions: Arc<ArcSwap<BTreeMap<(String, u32), Digest>>>,
     engine: Engine,
+    warmth: Warmth,
 }
 
 impl Source for Shelf {
@@ -49,6 +52,10 @@ impl Source for Shelf {
         let (features, classes, task) = (about.features, about.classes, about.task);
         let facts = Facts { features, classes, task, rows_touch: about.rows_touch };
         Ok(Opened { model: opened.model, digest: digest.0.to_vec(), facts })
+    }
+
+    fn recorded(&self, artifact: &[u8]) -> Vec<Vec<Tensor>> {
+        self.warmth.read(artifact)
     }
 }
 
@@ -78,6 +85,18 @@ fn millis(ms: f64) -> Duration {
     Duration::from_secs_f64(ms.clamp(0.0, 1e9) / 1e3)
 }
 
+fn warmth(project: &Project) -> Warmth {
+    Warmth::at(project.state().join("warm"))
+}
+
+/// Writes down the requests that were recorded since the last time.
+pub fn keep_warm(app: &App) {
+    let warmth = warmth(&app.project);
+    for (artifact, requests) in app.plane.registry.freshly_recorded() {
+        warmth.write(&artifact, &requests);
+    }
+}
+
 pub fn make(project: &Project) -> Result<Made> {
     let server = &project.config.server;
     let routes: Arc<ArcSwap<Routes>> = Arc::default();
@@ -87,6 +106,7 @@ pub fn make(project: &Project) -> Result<Made> {
         blobs: project.blobs(),
         versions: Arc::clone(&imported.0),
         engine: Engine { sessions: threads(server) },
+        warmth: warmth(project),
     };
     let options = RegistryOptions {
         bytes_max: server.models_bytes_max,
@@ -94,6 +114,7 @@ pub fn make(project: &Project) -> Result<Made> {
         batch_rows_max: server.batch_rows_max,
         batch_time_max: millis(server.batch_ms_max),
         batching: server.batching,
+        recent_max: server.warm_requests_max,
     };
     let schedule = ScheduleOptions {
         threads: threads(server),
@@ -201,7 +222,7 @@ pub async fn preload(app: Arc<App>, preloaded: Arc<AtomicBool>) {
     preloaded.store(true, Ordering::Relaxed);
 }
 
-/// Shares out the CPU time and puts changed tenants into force, each second.
+/// Shares out the CPU time, writes recorded requests down and puts changed tenants into force, each second.
 pub async fn tend(app: Arc<App>) {
     let path = app.project.root.join(FILE);
     let changed = |path: &PathBuf| -> Option<SystemTime> { std::fs::metadata(path).ok()?.modified().ok() };
@@ -211,6 +232,8 @@ pub async fn tend(app: Arc<App>) {
     loop {
         interval.tick().await;
         app.plane.settle();
+        let keeping = Arc::clone(&app);
+        let _ = tokio::task::spawn_blocking(move || keep_warm(&keeping)).await;
         let now = changed(&path);
         if now.is_some() && now != seen {
             seen = now;

@@ -20,6 +20,7 @@ mod rows;
 mod scoring;
 mod state;
 mod status;
+mod warmth;
 mod worker;
 
 use crate::client::{OPERATOR_FILE, PLACE_FILE, Place};
@@ -130,6 +131,7 @@ pub async fn run(project: Project, port: Option<u16>, grpc_port: Option<u16>) ->
     for task in tasks {
         task.abort();
     }
+    data_plane::keep_warm(&app);
     for model in app.models.values() {
         let _ = tokio::time::timeout(Duration::from_secs(5), model.worker.flush()).await;
     }

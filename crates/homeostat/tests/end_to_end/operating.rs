@@ -192,6 +192,32 @@ fn connections_beyond_the_limit_are_turned_away_and_counted() {
 }
 
 #[test]
+fn recorded_requests_outlive_a_restart_and_damage_to_them_harms_nobody() {
+    let project = Project::trained(1500);
+    let root = project.root();
+    told(&root, &["import", &testdata(TREES), "--as", "trees"]);
+    let folder = root.join(".homeostat/warm");
+    let kept = || -> Vec<(std::path::PathBuf, Vec<u8>)> {
+        let Ok(entries) = std::fs::read_dir(&folder) else { return Vec::new() };
+        let paths = entries.map(|entry| entry.unwrap().path()).filter(|path| path.extension().is_some());
+        paths.map(|path| (path.clone(), std::fs::read(path).unwrap())).collect()
+    };
+    let server = Server::start(&root);
+    wait_ready(&server);
+    let first = answer(&server, "/v2/models/trees/infer");
+    server.stop();
+    let [(path, whole)] = &kept()[..] else { panic!("one file for the one model that was asked") };
+    for damaged in [&whole[..whole.len() / 2], b"", &whole[1..]] {
+        std::fs::write(path, damaged).unwrap();
+        let server = Server::start(&root);
+        wait_ready(&server);
+        assert_eq!(answer(&server, "/v2/models/trees/infer"), first);
+        server.stop();
+        assert_eq!(kept()[0].1, *whole, "the next request takes the place of what was damaged");
+    }
+}
+
+#[test]
 fn who_sends_a_byte_a_second_is_let_go() {
     let project = Project::trained(1500);
     project.set("server", "body_ms_max = 1500");
