@@ -1,9 +1,10 @@
 //! The Open Inference Protocol v2 over HTTP: paths, headers, bodies, status codes. What they mean is decided elsewhere.
 
+use crate::body::{Taken, request_in_time};
 use crate::call::{Call, Stage};
 use crate::described::{self, EXTENSIONS};
 use crate::meter::{Meter, metered};
-use crate::plane::{Limits, Plane, classified};
+use crate::plane::{Plane, classified};
 use crate::refusal::{Answer, Refusal};
 use crate::registry::Kind;
 use crate::wire::json::{self, Read};
@@ -15,7 +16,6 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use axum::{Json, Router};
 use flate2::Compression;
-use http_body_util::BodyExt;
 use inference::Tensor;
 use serde_json::{Value, json};
 use std::io::Read as _;
@@ -25,11 +25,10 @@ use utoipa::OpenApi;
 
 type Shared = State<Arc<Plane>>;
 
-/// Of a body that is too large, so much is read and thrown away, so that the refusal reaches its sender.
-const DRAIN_BYTES_MAX: usize = 1 << 30;
-
 /// Smaller answers are not compressed: it would cost more than it saves.
 const COMPRESS_BYTES_MIN: usize = 1024;
+
+pub use crate::body::{body_in_time, read_body};
 
 pub const HEADER_LENGTH: HeaderName = HeaderName::from_static("inference-header-content-length");
 pub const SERVER_TIMING: HeaderName = HeaderName::from_static("server-timing");
@@ -85,74 +84,6 @@ pub fn router(plane: Arc<Plane>) -> Router {
         .route("/v2/repository/models/{model}/load", post(load))
         .route("/v2/repository/models/{model}/unload", post(unload))
         .with_state(plane)
-}
-
-/// The whole body, decompressed, within the limits of size and time.
-pub async fn body_in_time<B>(limits: &Limits, headers: &HeaderMap, body: B) -> Answer<Bytes>
-where
-    B: HttpBody<Data = Bytes> + Unpin,
-    B::Error: std::fmt::Display,
-{
-    let read = read_body(limits.body_bytes_max, headers, body);
-    let read = tokio::time::timeout(limits.body_time_max, read).await;
-    read.unwrap_or_else(|_| Err(Refusal::too_slow(limits.body_time_max)))
-}
-
-/// The whole body, decompressed; or 413 once it is larger than `most`.
-pub async fn read_body<B>(most: usize, headers: &HeaderMap, mut body: B) -> Answer<Bytes>
-where
-    B: HttpBody<Data = Bytes> + Unpin,
-    B::Error: std::fmt::Display,
-{
-    let refuse = || {
-        let what = format!("the body is larger than {most} bytes ([server] body_bytes_max); send smaller requests");
-        Refusal::too_large(what)
-    };
-    let mut first = Bytes::new();
-    let mut whole: Vec<u8> = Vec::new();
-    let mut read = 0usize;
-    while let Some(frame) = body.frame().await {
-        let frame = frame.map_err(|error| Refusal::malformed(format!("the body broke off: {error}")))?;
-        // What follows a body in trailers is of no interest here.
-        let Ok(chunk) = frame.into_data() else { continue };
-        read += chunk.len();
-        if read > DRAIN_BYTES_MAX {
-            return Err(refuse());
-        }
-        if read > most {
-            (first, whole) = (Bytes::new(), Vec::new());
-        } else if first.is_empty() && whole.is_empty() {
-            // Most bodies come in one piece, which is taken as it is.
-            first = chunk;
-        } else {
-            if whole.is_empty() {
-                whole = std::mem::take(&mut first).to_vec();
-            }
-            whole.extend_from_slice(&chunk);
-        }
-    }
-    if read > most {
-        return Err(refuse());
-    }
-    let body = if whole.is_empty() { first } else { whole.into() };
-    decompressed(headers, body, most, refuse)
-}
-
-fn decompressed(headers: &HeaderMap, body: Bytes, most: usize, refuse: impl Fn() -> Refusal) -> Answer<Bytes> {
-    let encoding = headers.get(header::CONTENT_ENCODING).map(|value| value.to_str().unwrap_or("?").trim());
-    let reader: Box<dyn std::io::Read + '_> = match encoding {
-        None | Some("" | "identity") => return Ok(body),
-        Some("gzip" | "x-gzip") => Box::new(flate2::read::GzDecoder::new(&body[..])),
-        Some("deflate") => Box::new(flate2::read::ZlibDecoder::new(&body[..])),
-        Some(other) => {
-            let what = format!("content-encoding \"{other}\" is not read; gzip and deflate are");
-            return Err(Refusal::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, "malformed", what));
-        }
-    };
-    let mut whole = Vec::new();
-    let got = reader.take(most as u64 + 1).read_to_end(&mut whole);
-    got.map_err(|error| Refusal::malformed(format!("the body is not what its content-encoding says: {error}")))?;
-    if whole.len() > most { Err(refuse()) } else { Ok(whole.into()) }
 }
 
 /// This server and the protocol's extensions that it speaks.
@@ -384,18 +315,25 @@ where
     B::Error: std::fmt::Display,
 {
     let _admitted = plane.admit(&call.tenant)?;
-    let body = body_in_time(&plane.limits, headers, body).await?;
+    let head = head_length(headers)?;
+    let body = request_in_time(&plane.limits, headers, head, body).await?;
     let version = Plane::version(version)?;
     let begun = Instant::now();
-    let read = match head_length(headers, body.len())? {
-        None => json::read(&body, b"")?,
-        Some(0) => {
+    let read = match (head, body) {
+        (Some(0), body) => {
             let (_, described) = plane.describe(model, version).await?;
-            raw(&described.signature.inputs, &body)?
+            match body {
+                Taken::Whole(body) => raw(&described.signature.inputs, &body)?,
+                Taken::Numbers { words, .. } => raw(&described.signature.inputs, &binary::bytes_of(&words))?,
+            }
         }
-        Some(length) => json::read(&body[..length], &body[length..])?,
+        (None, Taken::Whole(body)) => json::read(&body, b"")?,
+        (Some(length), Taken::Whole(body)) => {
+            let parts = body.split_at_checked(length).ok_or_else(|| too_short(length, body.len()))?;
+            json::read(parts.0, parts.1)?
+        }
+        (_, Taken::Numbers { head, words }) => json::read_words(&head, words)?,
     };
-    drop(body);
     call.ended(Stage::Decode, begun);
     let all_binary = read.request.binary_output();
     let wanted = read.request.outputs.clone();
@@ -413,17 +351,14 @@ where
 }
 
 /// Length of the JSON at the head of a body with binary tensors.
-fn head_length(headers: &HeaderMap, body: usize) -> Answer<Option<usize>> {
+fn head_length(headers: &HeaderMap) -> Answer<Option<usize>> {
     let Some(value) = headers.get(HEADER_LENGTH) else { return Ok(None) };
     let length = value.to_str().ok().and_then(|text| text.trim().parse::<usize>().ok());
-    match length {
-        Some(length) if length <= body => Ok(Some(length)),
-        Some(length) => {
-            let what = format!("inference-header-content-length is {length}, the body has only {body} bytes");
-            Err(Refusal::malformed(what))
-        }
-        None => Err(Refusal::malformed("inference-header-content-length is no number of bytes")),
-    }
+    length.map(Some).ok_or_else(|| Refusal::malformed("inference-header-content-length is no number of bytes"))
+}
+
+fn too_short(head: usize, body: usize) -> Refusal {
+    Refusal::malformed(format!("inference-header-content-length is {head}, the body has only {body} bytes"))
 }
 
 /// A body without a head is the bytes of the model's only input; its shape follows from their number.
@@ -562,7 +497,6 @@ async fn unload(State(plane): Shared, Path(model): Path<String>, headers: Header
 #[cfg(test)]
 mod tests {
     use super::*;
-    use flate2::read::{GzEncoder, ZlibEncoder};
     use inference::Datatype;
 
     fn spec(name: &str, datatype: Datatype, shape: &[i64]) -> inference::TensorSpec {
@@ -595,22 +529,6 @@ mod tests {
             "/v2/models/m",
         ];
         assert!(others.iter().all(|path| asked(path).is_none()));
-    }
-
-    #[tokio::test]
-    async fn bodies_are_decompressed_within_the_limit() {
-        let text = b"abc".repeat(1000);
-        let (mut zipped, mut deflated) = (Vec::new(), Vec::new());
-        GzEncoder::new(&text[..], Compression::fast()).read_to_end(&mut zipped).unwrap();
-        ZlibEncoder::new(&text[..], Compression::fast()).read_to_end(&mut deflated).unwrap();
-        for (name, body) in [("gzip", zipped), ("deflate", deflated)] {
-            let headers = HeaderMap::from_iter([(header::CONTENT_ENCODING, HeaderValue::from_static(name))]);
-            assert_eq!(read_body(3000, &headers, Body::from(body.clone())).await.unwrap(), text);
-            let refused = read_body(2999, &headers, Body::from(body)).await.unwrap_err();
-            assert_eq!(refused.status, 413, "a small body that unpacks to a large one");
-            let broken = read_body(3000, &headers, Body::from("no")).await.unwrap_err();
-            assert_eq!(broken.status, 400);
-        }
     }
 
     #[test]

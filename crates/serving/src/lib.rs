@@ -2,6 +2,7 @@
 //! what each answer cost. Knows no catalog, no contract and no disk: models come through a
 //! [`Source`](registry::Source), or answer by themselves as a [`RowModel`](registry::RowModel).
 
+pub mod body;
 pub mod cache;
 pub mod call;
 mod classification;

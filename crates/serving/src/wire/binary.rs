@@ -107,6 +107,11 @@ pub fn write(data: &Data, out: &mut Vec<u8>) {
     }
 }
 
+/// The bytes that were read as these words.
+pub fn bytes_of(words: &[u32]) -> Vec<u8> {
+    words.iter().flat_map(|word| word.to_le_bytes()).collect()
+}
+
 /// Bytes that [`write`] appends.
 pub fn size(data: &Data) -> usize {
     match data {

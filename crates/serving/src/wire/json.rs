@@ -61,13 +61,38 @@ pub struct Read {
 
 /// Reads the JSON `head`, and its binary tensors from `blobs`.
 pub fn read(head: &[u8], blobs: &[u8]) -> Answer<Read> {
-    let head: Head = match serde_json::from_slice(head) {
-        Ok(head) => head,
-        Err(error) => {
-            let again = bare_numbers_quoted(head).and_then(|text| serde_json::from_slice(&text).ok());
-            again.ok_or_else(|| Refusal::malformed(format!("the body is not an inference request: {error}")))?
-        }
-    };
+    assembled(parsed(head)?, blobs)
+}
+
+/// The same where the binary tensors were read as little-endian words: a single tensor of four-byte numbers is made of
+/// them without a copy.
+pub fn read_words(head: &[u8], words: Vec<u32>) -> Answer<Read> {
+    let mut head = parsed(head)?;
+    if let [input] = &mut head.inputs[..]
+        && input.values.is_none()
+        && input.binary_size == words.len().checked_mul(4)
+        && elements(&input.shape) == Some(words.len())
+    {
+        let data = match input.datatype {
+            Datatype::Fp32 => Data::Fp32(words.into_iter().map(f32::from_bits).collect()),
+            Datatype::Int32 => Data::Int32(words.into_iter().map(|word| word as i32).collect()),
+            Datatype::Uint32 => Data::Uint32(words),
+            _ => return assembled(head, &binary::bytes_of(&words)),
+        };
+        (input.binary_size, input.values) = (None, Some(Values { data, nulls: Vec::new() }));
+        return assembled(head, b"");
+    }
+    assembled(head, &binary::bytes_of(&words))
+}
+
+fn parsed(head: &[u8]) -> Answer<Head> {
+    serde_json::from_slice(head).or_else(|error| {
+        let again = bare_numbers_quoted(head).and_then(|text| serde_json::from_slice(&text).ok());
+        again.ok_or_else(|| Refusal::malformed(format!("the body is not an inference request: {error}")))
+    })
+}
+
+fn assembled(head: Head, blobs: &[u8]) -> Answer<Read> {
     let (mut inputs, mut nulls) = (Vec::with_capacity(head.inputs.len()), Vec::new());
     let mut rest = blobs;
     for input in head.inputs {
@@ -538,6 +563,43 @@ mod tests {
         assert_eq!(request.id.as_deref(), Some("a NaN \" b"));
         let Data::Fp64(values) = &request.inputs[0].data else { panic!() };
         assert_eq!(values[..2], [f64::NEG_INFINITY, f64::INFINITY]);
+    }
+
+    #[test]
+    fn words_become_a_tensor_or_are_bytes_again() {
+        let input = |datatype: &str, rows: usize, size: usize| {
+            format!(
+                r#"{{"name":"x","shape":[{rows},2],"datatype":"{datatype}","parameters":{{"binary_data_size":{size}}}}}"#
+            )
+        };
+        let values = [0.5f32, f32::NAN, -0.0, 3e38];
+        let words: Vec<u32> = values.iter().map(|value| value.to_bits()).collect();
+        let bytes = binary::bytes_of(&words);
+        let heads = [
+            format!(r#"{{"inputs":[{}]}}"#, input("FP32", 2, 16)),
+            format!(r#"{{"inputs":[{}]}}"#, input("INT32", 2, 16)),
+            format!(r#"{{"inputs":[{}]}}"#, input("UINT32", 2, 16)),
+            format!(r#"{{"inputs":[{}]}}"#, input("FP64", 1, 16)),
+            format!(r#"{{"inputs":[{},{}]}}"#, input("FP32", 1, 8), input("UINT8", 4, 8)),
+        ];
+        for head in heads {
+            let (ours, plain) = (read_words(head.as_bytes(), words.clone()), read(head.as_bytes(), &bytes));
+            let written = |read: Answer<Read>| -> Vec<(Datatype, Vec<usize>, Vec<u8>)> {
+                let bytes = |data: &Data| {
+                    let mut out = Vec::new();
+                    binary::write(data, &mut out);
+                    out
+                };
+                let inputs = read.unwrap_or_else(|refusal| panic!("{head}: {}", refusal.error)).request.inputs;
+                inputs.into_iter().map(|input| (input.datatype(), input.shape.clone(), bytes(&input.data))).collect()
+            };
+            assert_eq!(written(ours), written(plain));
+        }
+        for wrong in [input("FP32", 3, 16), input("FP32", 2, 12), input("FP32", 2, 20)] {
+            let head = format!(r#"{{"inputs":[{wrong}]}}"#);
+            let told = |read: Answer<Read>| read.map(|_| ()).unwrap_err().error;
+            assert_eq!(told(read_words(head.as_bytes(), words.clone())), told(read(head.as_bytes(), &bytes)));
+        }
     }
 
     #[test]
