@@ -17,6 +17,7 @@ type Labelled = (Vec<(&'static str, String)>, u64);
 
 /// Where a model's look-ups are counted.
 type TallyOf = fn(&ModelState) -> &Tally;
+type CountOf = fn(&Tally) -> &AtomicU64;
 
 /// Everything that can be scraped, registered once.
 pub fn registry(app: &Arc<App>, exporter: Option<&Exporter>) -> Registry {
@@ -124,7 +125,7 @@ fn cached(app: &App, encoder: &mut DescriptorEncoder) -> fmt::Result {
         ("feature", |state| &state.features.tally, app.memories.features.bytes()),
     ];
     for (kind, tally, bytes) in kinds {
-        let counts: [(&str, &str, fn(&Tally) -> &AtomicU64); 4] = [
+        let counts: [(&str, &str, CountOf); 4] = [
             ("hits", "Rows found", |tally| &tally.hits),
             ("misses", "Rows looked up and not found", |tally| &tally.misses),
             ("evictions", "Rows that had to leave", |tally| &tally.evictions),

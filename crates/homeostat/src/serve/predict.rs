@@ -55,16 +55,6 @@ struct Asking<'a> {
     ask: &'a Ask,
 }
 
-/// A request, and the routing that it is answered under.
-struct Asking<'a> {
-    app: &'a App,
-    state: &'a ModelState,
-    name: &'a str,
-    routes: &'a Routes,
-    rows: &'a [Map<String, Value>],
-    ask: &'a Ask,
-}
-
 /// Rows that one version answers.
 struct Part {
     artifact: Arc<Artifact>,
