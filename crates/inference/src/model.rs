@@ -3,6 +3,7 @@
 use crate::elementary::{logistic, softmax};
 use crate::linear::LinearModel;
 use crate::network::NetworkModel;
+use crate::network::quantized::QuantizedNetwork;
 use crate::trees::TreesModel;
 use serde::{Deserialize, Serialize};
 use vocabulary::inputs::{Inputs, Layout};
@@ -98,7 +99,9 @@ impl Link {
 
 #[derive(Debug, thiserror::Error)]
 pub enum ModelError {
-    #[error("\"{kind}\" is no kind of model that this program knows (linear, trees, network); use the program that wrote it")]
+    #[error(
+        "\"{kind}\" is no kind of model that this program knows (linear, trees, network, quantized_network); use the program that wrote it"
+    )]
     Kind { kind: String },
     #[error("the {kind} model's bytes are damaged: {what}; fetch the version again")]
     Damaged { kind: &'static str, what: String },
@@ -116,6 +119,7 @@ pub fn load_model(kind: &str, bytes: &[u8], layout: &Layout) -> Result<Box<dyn M
         LinearModel::KIND => Ok(Box::new(LinearModel::from_bytes(bytes, layout)?)),
         TreesModel::KIND => Ok(Box::new(TreesModel::from_bytes(bytes, layout)?)),
         NetworkModel::KIND => Ok(Box::new(NetworkModel::from_bytes(bytes, layout)?)),
+        QuantizedNetwork::KIND => Ok(Box::new(QuantizedNetwork::from_bytes(bytes, layout)?)),
         _ => Err(ModelError::Kind { kind: kind.to_owned() }),
     }
 }

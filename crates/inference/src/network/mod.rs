@@ -4,6 +4,7 @@ mod bytes;
 mod contributions;
 pub mod encode;
 mod parts;
+pub mod quantized;
 mod shrink;
 pub mod tower;
 
