@@ -9,6 +9,8 @@ pub(crate) enum Purpose {
     Dropout = 4,
     /// Of a network's periodic encodings.
     Frequencies = 5,
+    /// Of embeddings that are kept in half the bits.
+    Rounding = 6,
 }
 
 /// 64 bits for (seed, purpose, step, row): the finaliser of SplitMix64 (Steele et al., OOPSLA 2014) over each in turn.

@@ -9,9 +9,9 @@
 //!    metrics stay those of step 3: no row judges a model that learned from it.
 
 use crate::calibrate;
+use crate::checkpoint::Checkpoints;
 use crate::data;
 use crate::error::LearnError;
-use crate::checkpoint::Checkpoints;
 use crate::fit::{Goal, Phase, Progress, Sample, Stopping, Watch, loss};
 use crate::metrics::{brier, evaluate};
 use crate::split::{Split, split};
@@ -403,7 +403,9 @@ impl<'a> Job<'a> {
                 let rows = predicted.chunks_exact(self.request.spec.outputs());
                 rows.zip(outcome).map(|(row, class)| brier(row, *class) / 2.0).collect()
             }
-            _ => predicted.iter().zip(outcome).map(|(p, y)| bounded_loss(task == Task::Binary, scale, *p, *y)).collect(),
+            _ => {
+                predicted.iter().zip(outcome).map(|(p, y)| bounded_loss(task == Task::Binary, scale, *p, *y)).collect()
+            }
         };
         let count = losses.len() as f64;
         let mean = losses.iter().sum::<f64>() / count;

@@ -2,7 +2,7 @@
 
 use crate::contract::Scalar;
 use crate::id::Share;
-pub use crate::network::{BatchScaling, NetworkSpec, NumericEncoding, RateSchedule};
+pub use crate::network::{BatchScaling, EmbeddingStorage, NetworkSpec, NumericEncoding, RateSchedule};
 use crate::time::Span;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;

@@ -25,6 +25,8 @@ pub struct NetworkSpec {
     pub embedding_width: Option<u32>,
     /// Memory that all embeddings may take, in MB (1e6 bytes). Tables that do not fit let categories share rows.
     pub embedding_mb: f64,
+    /// How embeddings are kept while they learn.
+    pub embedding_storage: EmbeddingStorage,
     /// Passes over the rows at most; early stopping may keep fewer.
     pub epochs: u32,
     /// Epochs without improvement on the validation rows after which learning stops; 0 means never.
@@ -44,10 +46,11 @@ pub struct NetworkSpec {
     pub dropout: f64,
     /// Decoupled from the gradient (AdamW); of the layers' weights.
     pub weight_decay: f64,
-    /// Sparse groups: pull of each single weight to zero.
+    /// Sparse groups: pull of each single weight to zero, in steps of the learning rate. 1 is what Adam moves a weight
+    /// by whose gradient always points one way.
     pub group_l1: f64,
     /// Sparse groups: pull of all weights of an input column, or behind a unit, to zero together. What reaches zero is
-    /// removed from the model.
+    /// removed from the model. Tenths of 1 are the usual order.
     pub group_l2: f64,
 }
 
@@ -60,6 +63,16 @@ pub enum NumericEncoding {
     #[default]
     PiecewiseLinear,
     Periodic,
+}
+
+/// Bits of an embedding's numbers in training.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum EmbeddingStorage {
+    #[default]
+    F32,
+    /// bfloat16 with random rounding: half the memory.
+    Bf16,
 }
 
 /// How the learning rate follows batch_rows / base_batch_rows.
@@ -94,6 +107,7 @@ impl Default for NetworkSpec {
             frequency_scale: 0.3,
             embedding_width: None,
             embedding_mb: 256.0,
+            embedding_storage: EmbeddingStorage::F32,
             epochs: 12,
             patience: 2,
             batch_rows: 256,
@@ -101,7 +115,7 @@ impl Default for NetworkSpec {
             base_batch_rows: 256,
             warmup_epochs: 0.1,
             schedule: RateSchedule::Cosine,
-            learning_rate: 0.001,
+            learning_rate: 0.002,
             embedding_rate: 0.05,
             dropout: 0.0,
             weight_decay: 0.0,

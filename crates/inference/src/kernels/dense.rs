@@ -379,12 +379,7 @@ unsafe fn columns<V: Vector, const R: usize, const N: usize>(job: &Job, row: usi
 /// # Safety
 /// As [`stripe`], and `panel` and those after it that `N` registers cover exist.
 #[inline(always)]
-unsafe fn tile<V: Vector, const R: usize, const N: usize>(
-    job: &Job,
-    row: usize,
-    panel: usize,
-    left: &Left,
-) {
+unsafe fn tile<V: Vector, const R: usize, const N: usize>(job: &Job, row: usize, panel: usize, left: &Left) {
     let (depth, columns) = (job.b.depth, job.b.columns);
     let from = panel * PANEL;
     let width = (N * V::LANES).min(columns - from);

@@ -6,7 +6,7 @@
 //! spread over the parts in proportion to their size, and they add up then.
 
 use super::NetworkModel;
-use super::tower::{Direction, Tower, Trace};
+use super::tower::{Direction, Slopes, Tower, Trace};
 use crate::model::{Contributions, Model, ModelError};
 use vocabulary::inputs::Inputs;
 
@@ -85,7 +85,8 @@ impl Way {
         let outputs = self.tower.shape().outputs;
         self.slopes.clear();
         self.slopes.extend((0..POINTS * outputs).map(|at| if at % outputs == output { 1.0 } else { 0.0 }));
-        self.tower.backward(&self.points, POINTS, &mut self.trace, &self.slopes, 1.0, None, &mut self.gradients);
+        let slopes = Slopes { sums: &self.slopes, scale: 1.0 };
+        self.tower.backward(&self.points, POINTS, &mut self.trace, slopes, None, &mut self.gradients);
         let mut sums = vec![0.0; from.len()];
         for gradients in self.gradients.chunks_exact(from.len().max(1)) {
             sums.iter_mut().zip(gradients).for_each(|(sum, slope)| *sum += f64::from(*slope));

@@ -182,7 +182,9 @@ impl NetworkParts {
             return wrong(format!("a baseline of {} numbers for {width} inputs", self.baseline.len()));
         }
         if width > WIDTH_MAX {
-            return wrong(format!("{width} inputs; {WIDTH_MAX} are the most, lower learner.network.bins or embedding_width"));
+            return wrong(format!(
+                "{width} inputs; {WIDTH_MAX} are the most, lower learner.network.bins or embedding_width"
+            ));
         }
         for dense in &self.cross {
             check_dense("cross", dense, width, Some(width))?;
@@ -213,7 +215,9 @@ impl NetworkParts {
                 layout.slots.len()
             ));
         }
-        if let Some((column, problem)) = self.numeric.iter().zip(&layout.dense).find_map(|(n, c)| Some((c, n.problem()?))) {
+        if let Some((column, problem)) =
+            self.numeric.iter().zip(&layout.dense).find_map(|(n, c)| Some((c, n.problem()?)))
+        {
             return wrong(format!("column \"{}\" has {problem}", column.name));
         }
         for table in &self.tables {

@@ -71,7 +71,8 @@ impl NetworkParts {
             }
         }
         // A number of an embedding goes when none of the slots that read the table needs it.
-        let mut wanted: Vec<Vec<bool>> = self.tables.iter().map(|table| vec![false; table.dimension as usize]).collect();
+        let mut wanted: Vec<Vec<bool>> =
+            self.tables.iter().map(|table| vec![false; table.dimension as usize]).collect();
         let slot_starts = &starts[self.numeric.len()..];
         let unread = |start: usize, width: usize| (start..start + width).all(ignored);
         let mut slots = self.slots.clone();
@@ -103,7 +104,9 @@ impl NetworkParts {
         for (table, wanted) in self.tables.iter_mut().zip(wanted) {
             let dimension = table.dimension as usize;
             let rows = table.weights.chunks_exact(dimension.max(1));
-            let keep = |row: &[f32]| row.iter().zip(wanted).filter(|(_, wanted)| **wanted).map(|(w, _)| *w).collect::<Vec<_>>();
+            let keep = |row: &[f32]| {
+                row.iter().zip(wanted).filter(|(_, wanted)| **wanted).map(|(w, _)| *w).collect::<Vec<_>>()
+            };
             table.weights = rows.flat_map(keep).collect();
             table.dimension = wanted.iter().filter(|wanted| **wanted).count() as u32;
         }
@@ -128,7 +131,8 @@ impl NetworkParts {
         for cross in &mut self.cross {
             let columns = cross.outputs as usize;
             keep_rows(&mut cross.weights, cross.outputs, kept);
-            cross.weights = cross.weights.chunks_exact(columns).flat_map(|row| kept.iter().map(|at| row[*at])).collect();
+            cross.weights =
+                cross.weights.chunks_exact(columns).flat_map(|row| kept.iter().map(|at| row[*at])).collect();
             cross.bias = kept.iter().map(|at| cross.bias[*at]).collect();
             (cross.inputs, cross.outputs) = (inputs, inputs);
         }

@@ -1,5 +1,6 @@
 //! Networks with numbers from a small generator: answers, reasons, bytes and what shrinking leaves.
 
+use super::tower::Slopes;
 use super::*;
 use crate::model::{Link, load_model};
 use proptest::prelude::*;
@@ -50,7 +51,8 @@ fn parts(link: Link, outputs: usize) -> NetworkParts {
         numbers.table(IDS[2], 2, Place::Hashed { rows: 20 }),
     ];
     let width = 1 + 3 + 4 + 3 + 4 + 2;
-    let hidden = |numbers: &mut Numbers, inputs, units, residual| Hidden { dense: numbers.dense(inputs, units), residual };
+    let hidden =
+        |numbers: &mut Numbers, inputs, units, residual| Hidden { dense: numbers.dense(inputs, units), residual };
     NetworkParts {
         link,
         numeric: vec![
@@ -127,7 +129,8 @@ fn plainly(parts: &NetworkParts, inputs: &Inputs, row: usize) -> Vec<f64> {
         x0.extend((0..table.dimension).map(|at| number(first, at) * second.map_or(1.0, |second| number(second, at))));
     }
     let affine = |dense: &Dense, x: &[f64]| -> Vec<f64> {
-        let column = |at: usize| x.iter().enumerate().map(move |(i, x)| x * f64::from(dense.weights[i * dense.bias.len() + at]));
+        let column =
+            |at: usize| x.iter().enumerate().map(move |(i, x)| x * f64::from(dense.weights[i * dense.bias.len() + at]));
         (0..dense.bias.len()).map(|at| column(at).sum::<f64>() + f64::from(dense.bias[at])).collect()
     };
     let mut x = x0.clone();
@@ -234,7 +237,14 @@ fn gradients_are_the_slopes_of_the_loss() {
     tower.load(&weights);
     tower.forward(&inputs, rows, &mut trace, None);
     let (mut gradient, mut inputs_gradient) = (vec![0.0; weights.len()], Vec::new());
-    tower.backward(&inputs, rows, &mut trace, &slopes, 1.0, Some(&mut gradient), &mut inputs_gradient);
+    tower.backward(
+        &inputs,
+        rows,
+        &mut trace,
+        Slopes { sums: &slopes, scale: 1.0 },
+        Some(&mut gradient),
+        &mut inputs_gradient,
+    );
     // Steps small enough that few units switch; the median error says more than the largest then.
     let step = 1e-3;
     let mut errors: Vec<f64> = Vec::new();
@@ -321,7 +331,10 @@ fn parts_that_do_not_fit_are_named() {
     check(&|parts| parts.slots[1] = Some(0), "slot 1 gives 1000 ids, its table is for 7");
     check(&|parts| parts.hidden[1].dense.outputs = 9, "a hidden layer from 24 to 9");
     check(&|parts| parts.baseline.clear(), "a baseline of 0");
-    check(&|parts| parts.numeric[1] = Numeric::PiecewiseLinear { edges: vec![1.0, 1.0] }, "column \"linear\" has edges");
+    check(
+        &|parts| parts.numeric[1] = Numeric::PiecewiseLinear { edges: vec![1.0, 1.0] },
+        "column \"linear\" has edges",
+    );
     check(&|parts| parts.deviation = 0.0, "scale");
 }
 

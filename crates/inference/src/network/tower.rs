@@ -80,7 +80,9 @@ struct Layer {
 pub enum Direction {
     Forward,
     /// Backward too, giving the gradients of the input vector from this place on.
-    Both { inputs_from: usize },
+    Both {
+        inputs_from: usize,
+    },
 }
 
 /// Weights, packed for the kernels.
@@ -107,6 +109,15 @@ pub struct Trace {
     lower: Vec<f32>,
     direct: Vec<f32>,
     packed: Packed,
+}
+
+/// What a backward pass begins with.
+#[derive(Clone, Copy, Debug)]
+pub struct Slopes<'a> {
+    /// Gradients of the outputs' sums, `rows * shape.outputs`.
+    pub sums: &'a [f32],
+    /// What dropout scaled kept units by, 1 without.
+    pub scale: f32,
 }
 
 /// Units to silence: `keep(layer, row, units)` sets dropped units to zero and scales the others.
@@ -179,19 +190,18 @@ impl Tower {
         multiply(current, rows, &output[0].forward, Some(&output[0].bias), &mut trace.outputs);
     }
 
-    /// After a forward pass of the same `inputs`. `slopes` are the gradients of the sums, `rows * shape.outputs`. Sets
-    /// `weights`, if wanted, to the gradient of all weights, and `inputs_slopes` to that of the input vector from the
-    /// tower's `inputs_from` on, row-major. `scale` is what dropout scaled kept units by, 1 without.
+    /// After a forward pass of the same `inputs`. Sets `weights`, if wanted, to the gradient of all weights, and
+    /// `inputs_slopes` to that of the input vector from the tower's `inputs_from` on, row-major.
     pub fn backward(
         &self,
         inputs: &[f32],
         rows: usize,
         trace: &mut Trace,
-        slopes: &[f32],
-        scale: f32,
+        slopes: Slopes,
         mut weights: Option<&mut [f32]>,
         inputs_slopes: &mut Vec<f32>,
     ) {
+        let Slopes { sums, scale } = slopes;
         let (cross, hidden) = (self.shape.cross, self.shape.hidden.len());
         let Trace { crossed, factors, active, passed, upper, lower, direct, packed, .. } = trace;
         let before_tower: &[f32] = if cross > 0 { &crossed[cross - 1] } else { inputs };
@@ -204,7 +214,7 @@ impl Tower {
         };
         // `upper` holds the gradient of the sums of the layer at hand, `lower` that of its inputs.
         upper.clear();
-        upper.extend_from_slice(slopes);
+        upper.extend_from_slice(sums);
         for at in (0..=hidden).rev() {
             let layer = &self.layers[cross + at];
             if at < hidden {
@@ -213,7 +223,10 @@ impl Tower {
                     direct.clear();
                     direct.extend_from_slice(upper);
                 }
-                upper.iter_mut().zip(units).for_each(|(slope, unit)| *slope = if *unit > 0.0 { *slope * scale } else { 0.0 });
+                upper
+                    .iter_mut()
+                    .zip(units)
+                    .for_each(|(slope, unit)| *slope = if *unit > 0.0 { *slope * scale } else { 0.0 });
             }
             layer.backward(before(at), rows, upper, weights.as_deref_mut(), packed, lower);
             if at < hidden && self.shape.hidden[at].residual {

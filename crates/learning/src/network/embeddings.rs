@@ -3,13 +3,16 @@
 
 use super::optimizer::adagrad_row;
 use super::plan::TablePlan;
+use super::rows::Rows;
+use inference::network::Place;
+use vocabulary::model::EmbeddingStorage;
 
 /// Numbers of a table, and the sums that AdaGrad keeps.
 #[derive(Clone, Debug)]
 pub(super) struct Embeddings {
     pub plan: TablePlan,
     /// Row-major, as [`inference::network::Table`] has them.
-    pub weights: Vec<f32>,
+    pub weights: Rows,
     /// One for each stored row.
     pub sums: Vec<f32>,
     /// The slots that read the table.
@@ -18,6 +21,7 @@ pub(super) struct Embeddings {
     entries: Vec<u64>,
     gradients: Vec<f32>,
     rows: Vec<usize>,
+    row: Vec<f32>,
 }
 
 /// A batch's gradients of the input vectors.
@@ -34,17 +38,37 @@ pub(super) struct BatchSlopes<'a> {
 impl Embeddings {
     /// All vectors zero, so that a category that was never seen says nothing. A quotient's row begins at one: zero times
     /// zero would never learn.
-    pub fn new(plan: TablePlan, slots: Vec<usize>) -> Embeddings {
-        let mut weights = vec![0.0; plan.rows() * plan.dimension];
-        if let inference::network::Place::QuotientRemainder { remainders } = plan.place {
-            weights[remainders as usize * plan.dimension..].fill(1.0);
+    pub fn new(plan: TablePlan, slots: Vec<usize>, storage: EmbeddingStorage) -> Embeddings {
+        let count = plan.rows() * plan.dimension;
+        let ones_from = match plan.place {
+            Place::QuotientRemainder { remainders } => remainders as usize * plan.dimension,
+            _ => count,
+        };
+        Embeddings {
+            weights: Rows::new(storage, count, ones_from),
+            sums: vec![0.0; plan.rows()],
+            row: vec![0.0; plan.dimension],
+            plan,
+            slots,
+            entries: Vec::new(),
+            gradients: Vec::new(),
+            rows: Vec::new(),
         }
-        let sums = vec![0.0; plan.rows()];
-        Embeddings { plan, weights, sums, slots, entries: Vec::new(), gradients: Vec::new(), rows: Vec::new() }
     }
 
-    /// One step of row-wise AdaGrad. Gradients of one stored row are added in the order of the batch first.
-    pub fn step(&mut self, batch: &BatchSlopes, rate: f32) {
+    /// The vector of an id.
+    pub fn read(&self, id: u32, out: &mut [f32]) {
+        let dimension = self.plan.dimension;
+        let (first, second) = self.plan.place.of(id);
+        self.weights.read(first * dimension..(first + 1) * dimension, out);
+        if let Some(second) = second {
+            self.weights.multiply(second * dimension..(second + 1) * dimension, out);
+        }
+    }
+
+    /// One step of row-wise AdaGrad. Gradients of one stored row are added in the order of the batch first. `draw` gives
+    /// random bits for a stored row and each four of its numbers.
+    pub fn step(&mut self, batch: &BatchSlopes, rate: f32, draw: impl Fn(usize, u64) -> u64) {
         let TablePlan { dimension, place, .. } = self.plan;
         self.entries.clear();
         for (row, ids) in batch.ids.chunks_exact(batch.slot_width).enumerate() {
@@ -74,14 +98,16 @@ impl Embeddings {
                 (first, Some(second)) => {
                     // The vector is a product: each factor's gradient is the slope times the other factor.
                     let other = if stored == first { second } else { first };
-                    let factors = &self.weights[other * dimension..(other + 1) * dimension];
-                    sums.zip(factors).for_each(|((sum, slope), factor)| *sum += slope * factor);
+                    self.weights.read(other * dimension..(other + 1) * dimension, &mut self.row);
+                    sums.zip(&self.row).for_each(|((sum, slope), factor)| *sum += slope * factor);
                 }
             }
         }
         for (row, gradient) in self.rows.iter().zip(self.gradients.chunks_exact(dimension.max(1))) {
-            let weights = &mut self.weights[row * dimension..(row + 1) * dimension];
-            adagrad_row(weights, &mut self.sums[*row], gradient, rate);
+            let range = row * dimension..(row + 1) * dimension;
+            self.weights.read(range.clone(), &mut self.row);
+            adagrad_row(&mut self.row, &mut self.sums[*row], gradient, rate);
+            self.weights.write(range, &self.row, |block| draw(*row, block));
         }
     }
 }
@@ -89,18 +115,16 @@ impl Embeddings {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use inference::network::Place;
 
     /// Two slots that read one table of two numbers a row; three rows.
     fn stepped(place: Place) -> Embeddings {
         let plan = TablePlan { ids: 6, dimension: 2, place };
-        let mut table = Embeddings::new(plan, vec![0, 1]);
-        table.weights.iter_mut().enumerate().for_each(|(at, weight)| *weight = 1.0 + at as f32);
+        let mut table = Embeddings::new(plan, vec![0, 1], EmbeddingStorage::F32);
+        (0..table.weights.len()).for_each(|at| table.weights.restore(at, 1.0 + at as f32));
         let slopes: Vec<[f32; 4]> = vec![[1.0, 2.0, 3.0, 4.0], [5.0, 6.0, 7.0, 8.0], [9.0, 10.0, 11.0, 12.0]];
         let of = |row: usize| &slopes[row][..];
         let batch = BatchSlopes { ids: &[5, 0, 1, 5, 0, 1], slot_width: 2, offsets: &[0, 2], slopes: &of };
-        // A second life for the closure's borrow is not needed: the step ends before the slopes do.
-        table.step(&batch, 1.0);
+        table.step(&batch, 1.0, |_, _| 0);
         table
     }
 
@@ -110,8 +134,9 @@ mod tests {
         // Id 5 stood in rows 0 and 1: (1, 2) + (7, 8).
         let sum = (64.0 + 100.0) / 2.0;
         assert_eq!(table.sums, [(144.0 + 196.0) / 2.0, (256.0 + 324.0) / 2.0, 0.0, 0.0, 0.0, sum]);
-        assert_eq!(table.weights[4..10], [5.0, 6.0, 7.0, 8.0, 9.0, 10.0]);
-        assert!((table.weights[10] - (11.0 - 8.0 / sum.sqrt())).abs() < 1e-6);
+        let weights = table.weights.to_f32();
+        assert_eq!(weights[4..10], [5.0, 6.0, 7.0, 8.0, 9.0, 10.0]);
+        assert!((weights[10] - (11.0 - 8.0 / sum.sqrt())).abs() < 1e-6);
     }
 
     #[test]

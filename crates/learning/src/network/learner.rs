@@ -10,8 +10,8 @@ use crate::error::LearnError;
 use crate::fit::{Goal, Sample};
 use crate::keyed::{Purpose, bits};
 use inference::elementary::{ln, logistic, logit, softmax};
-use inference::network::encode::{Encoder, read};
-use inference::network::tower::{Direction, LayerPlace, Tower, Trace};
+use inference::network::encode::Encoder;
+use inference::network::tower::{Direction, LayerPlace, Slopes, Tower, Trace};
 use inference::network::{Dense, Hidden, NetworkParts, Table};
 use inference::{Link, NetworkModel};
 use rayon::prelude::*;
@@ -79,7 +79,12 @@ impl<'a> Learner<'a> {
         let widths = plan.slots.iter().map(|table| plan.tables[*table].dimension);
         let offsets = widths.scan(0, |at, width| Some(std::mem::replace(at, *at + width))).collect();
         let readers = |table: usize| (0..plan.slots.len()).filter(|slot| plan.slots[*slot] == table).collect();
-        let tables = plan.tables.iter().enumerate().map(|(at, table)| Embeddings::new(*table, readers(at))).collect();
+        let tables = plan
+            .tables
+            .iter()
+            .enumerate()
+            .map(|(at, table)| Embeddings::new(*table, readers(at), spec.embedding_storage))
+            .collect();
         Ok(Learner {
             spec,
             goal,
@@ -111,7 +116,9 @@ impl<'a> Learner<'a> {
         parts.resize(count.max(parts.len()), Part::default());
         self.tower.load(&self.weights);
         let used = &mut parts[..count];
-        used.par_iter_mut().zip(batch.rows.par_chunks(size)).for_each(|(part, rows)| self.pass(sample, batch, rows, part));
+        used.par_iter_mut()
+            .zip(batch.rows.par_chunks(size))
+            .for_each(|(part, rows)| self.pass(sample, batch, rows, part));
         self.add_up(used);
         self.measure(used, batch, size);
         self.step_embeddings(sample, batch, used, size);
@@ -134,7 +141,12 @@ impl<'a> Learner<'a> {
         let kept = (1.0 / (1.0 - dropout)) as f32;
         let silence = |layer: usize, row: usize, units: &mut [f32]| {
             let step = u64::from(batch.epoch) << 8 | layer as u64;
-            silence(dropout, kept, |block| bits(self.seed, Purpose::Dropout, step, u64::from(rows[row]) << 16 | block), units);
+            silence(
+                dropout,
+                kept,
+                |block| bits(self.seed, Purpose::Dropout, step, u64::from(rows[row]) << 16 | block),
+                units,
+            );
         };
         if dropout > 0.0 {
             self.tower.forward(inputs, rows.len(), trace, Some(&silence));
@@ -143,7 +155,14 @@ impl<'a> Learner<'a> {
         }
         self.slopes(sample, batch, rows, &trace.outputs, slopes);
         gradient.resize(self.weights.len(), 0.0);
-        self.tower.backward(inputs, rows.len(), trace, slopes, kept, Some(gradient), embeddings);
+        self.tower.backward(
+            inputs,
+            rows.len(),
+            trace,
+            Slopes { sums: slopes, scale: kept },
+            Some(gradient),
+            embeddings,
+        );
     }
 
     fn encode(&self, sample: &Sample, row: usize, out: &mut [f32]) {
@@ -156,7 +175,7 @@ impl<'a> Learner<'a> {
         for (id, table) in sample.inputs.slot_row(row).iter().zip(&self.plan.slots) {
             let table = &self.tables[*table];
             let end = at + table.plan.dimension;
-            read(&table.weights, table.plan.place, *id, &mut out[at..end]);
+            table.read(*id, &mut out[at..end]);
             at = end;
         }
     }
@@ -168,7 +187,8 @@ impl<'a> Learner<'a> {
         let mut shares = vec![0.0; outputs];
         for (row, sums) in rows.iter().zip(sums.chunks_exact(outputs)) {
             let row = *row as usize;
-            let weight = sample.weights.as_ref().map_or(1.0, |weights| f64::from(weights[row])) / batch.rows.len() as f64;
+            let weight =
+                sample.weights.as_ref().map_or(1.0, |weights| f64::from(weights[row])) / batch.rows.len() as f64;
             let target = sample.target[row];
             match self.goal.task {
                 Task::Binary => out.push((weight * (logistic(f64::from(sums[0])) - target)) as f32),
@@ -216,7 +236,12 @@ impl<'a> Learner<'a> {
         let slopes = |row: usize| &parts[row / size].embeddings[row % size * width..][..width];
         let slopes = BatchSlopes { ids: &ids, slot_width, offsets: &self.offsets, slopes: &slopes };
         let rate = self.spec.embedding_rate as f32;
-        self.tables.par_iter_mut().for_each(|table| table.step(&slopes, rate));
+        let step = u64::from(batch.epoch) << 32 | batch.step as u64;
+        let seed = self.seed;
+        self.tables.par_iter_mut().enumerate().for_each(|(at, table)| {
+            let place = |row: usize, block: u64| (at as u64) << 48 | (row as u64) << 8 | block;
+            table.step(&slopes, rate, |row, block| bits(seed, Purpose::Rounding, step, place(row, block)));
+        });
     }
 
     /// Decoupled weight decay (Loshchilov and Hutter, ICLR 2019), of matrices alone.
@@ -242,7 +267,7 @@ impl<'a> Learner<'a> {
             ids: table.plan.ids,
             dimension: table.plan.dimension as u32,
             place: table.plan.place,
-            weights: table.weights.clone(),
+            weights: table.weights.to_f32(),
         };
         let cross: Vec<Dense> = layers.by_ref().take(self.plan.shape.cross).collect();
         let mut rest: Vec<Dense> = layers.collect();

@@ -9,6 +9,7 @@ mod learner;
 mod noise;
 mod optimizer;
 mod plan;
+mod rows;
 mod sparse;
 mod state;
 
@@ -18,7 +19,6 @@ use crate::keyed::{Purpose, bits};
 use inference::network::Place;
 use inference::{Model, NetworkModel};
 use learner::{Batch, Learner};
-use noise::Noise;
 use rayon::prelude::*;
 use vocabulary::inputs::{Inputs, Layout};
 use vocabulary::model::NetworkSpec;
@@ -91,8 +91,6 @@ struct Run<'a> {
     step: usize,
     best: Stopping,
     least: f64,
-    /// Of the last epoch that is done.
-    noise: Noise,
 }
 
 impl<'a> Run<'a> {
@@ -106,7 +104,7 @@ impl<'a> Run<'a> {
     ) -> Result<Run<'a>, LearnError> {
         let learner = Learner::new(spec, goal, layout, sample, watch.seed)?;
         let best = Stopping { rounds: 0, scores: Vec::new(), notes: Vec::new() };
-        let mut run = Run { learner, epoch: 0, step: 0, best, least: f64::INFINITY, noise: Noise::default() };
+        let mut run = Run { learner, epoch: 0, step: 0, best, least: f64::INFINITY };
         if let Some(state) = watch.resume() {
             // A state that cannot be read changes nothing: the fit then begins anew.
             let _ = run.restore(&state);
@@ -118,7 +116,8 @@ impl<'a> Run<'a> {
     fn pass(&mut self, sample: &Sample, watch: &Watch) -> Result<(), LearnError> {
         let epoch = self.epoch;
         let key = |row: u32| bits(watch.seed, Purpose::RowOrder, u64::from(epoch), u64::from(row));
-        let mut order: Vec<(u64, u32)> = (0..sample.inputs.rows as u32).into_par_iter().map(|row| (key(row), row)).collect();
+        let mut order: Vec<(u64, u32)> =
+            (0..sample.inputs.rows as u32).into_par_iter().map(|row| (key(row), row)).collect();
         order.par_sort_unstable();
         let order: Vec<u32> = order.into_iter().map(|(_, row)| row).collect();
         let batches = order.chunks((self.learner.spec.batch_rows as usize).max(1));
@@ -134,7 +133,7 @@ impl<'a> Run<'a> {
     fn next_epoch(&mut self) {
         self.epoch += 1;
         self.step = 0;
-        self.noise = std::mem::take(&mut self.learner.noise);
+        self.learner.noise = self.learner.noise.halved();
     }
 
     /// Whether the validation loss has not fallen for as long as the declaration allows.
@@ -157,12 +156,17 @@ impl<'a> Run<'a> {
                 ));
             }
         }
-        if let Some(scale) = self.noise.scale() {
-            notes.push(format!(
+        let (noise, rows) = (self.learner.noise, self.learner.spec.batch_rows);
+        match noise.scale() {
+            Some(scale) => notes.push(format!(
                 "gradient noise scale at the end: {scale:.0} rows; a batch of about that many is the largest that is still \
-                 worth its rows (batch_rows is {})",
-                self.learner.spec.batch_rows
-            ));
+                 worth its rows (batch_rows is {rows})"
+            )),
+            None if noise.steps > 0.0 => notes.push(format!(
+                "gradient noise scale at the end: too large to be measured by batches of {rows} rows; larger ones would \
+                 be worth their rows"
+            )),
+            None => {}
         }
         notes
     }

@@ -8,7 +8,7 @@ use inference::elementary::{cos_turns, ln};
 use inference::network::tower::{Shape, Units};
 use inference::network::{DIMENSION_MAX, Numeric, Place, TABLE_NUMBERS_MAX, slot_ids};
 use vocabulary::inputs::Layout;
-use vocabulary::model::{NetworkSpec, NumericEncoding};
+use vocabulary::model::{EmbeddingStorage, NetworkSpec, NumericEncoding};
 
 /// Rows whose quantiles stand for all: their error at 65,536 rows is below half a percent of rank.
 const QUANTILE_ROWS: usize = 65_536;
@@ -58,7 +58,11 @@ pub(super) fn plan(
     let numeric: Vec<Numeric> = (0..layout.dense.len()).map(|column| encoding(spec, sample, column, seed)).collect();
     let numeric_width = numeric.iter().map(Numeric::width).sum();
     let (mut tables, slots) = tables(spec, layout, sample)?;
-    fit_into(&mut tables, ((spec.embedding_mb * 1e6 / 4.0) as usize).min(TABLE_NUMBERS_MAX));
+    let bytes = match spec.embedding_storage {
+        EmbeddingStorage::F32 => 4.0,
+        EmbeddingStorage::Bf16 => 2.0,
+    };
+    fit_into(&mut tables, ((spec.embedding_mb * 1e6 / bytes) as usize).min(TABLE_NUMBERS_MAX));
     let inputs = numeric_width + slots.iter().map(|table| tables[*table].dimension).sum::<usize>();
     let mut below = inputs;
     let mut hidden = Vec::with_capacity(spec.hidden.len());
@@ -108,7 +112,8 @@ fn edges(bins: usize, sorted: &[f32], distinct: &[f32]) -> Numeric {
 
 /// A number of the standard normal distribution (Box and Muller 1958).
 fn normal(seed: u64, column: u64, at: u64) -> f64 {
-    let uniform = |which: u64| (bits(seed, Purpose::Frequencies, column, 2 * at + which) >> 11) as f64 / (1u64 << 53) as f64;
+    let uniform =
+        |which: u64| (bits(seed, Purpose::Frequencies, column, 2 * at + which) >> 11) as f64 / (1u64 << 53) as f64;
     (-2.0 * ln(1.0 - uniform(0))).sqrt() * cos_turns(uniform(1))
 }
 
@@ -149,38 +154,39 @@ fn width(spec: &NetworkSpec, seen: usize) -> usize {
     rule.min(WIDTH_AUTO_MAX).round().max(1.0) as usize
 }
 
-/// Makes the largest table share more, again and again, until all have no more than `numbers`. First ids share rows of
-/// quotients and remainders, which still tells all of them apart; beyond the square root of their number that saves
-/// nothing more, and ids share rows by hash; then vectors get shorter. Small tables stay as they are: their categories
-/// are frequent ones.
+/// Makes the largest table share more, again and again, until all have no more than `numbers`. Ids first share rows of
+/// quotients and remainders, which still tells all of them apart; where that saves nothing more (at about the square root
+/// of their number) in any table, ids of the largest share rows by hash; at last vectors get shorter. Small tables stay
+/// as they are: their categories are frequent ones.
 fn fit_into(tables: &mut [TablePlan], numbers: usize) {
     while tables.iter().map(TablePlan::numbers).fold(0, usize::saturating_add) > numbers {
-        let largest = tables.iter_mut().rev().max_by_key(|table| table.numbers());
-        let Some(table) = largest.filter(|table| table.numbers() > 1) else { return };
-        let before = table.numbers();
-        table.place = shared(*table);
-        if table.numbers() >= before {
-            table.dimension = (table.dimension / 2).max(1);
-        }
-        if table.numbers() >= before {
-            return;
-        }
+        let largest = |choice: fn(TablePlan) -> Option<TablePlan>| {
+            let smaller = tables.iter().enumerate().filter_map(|(at, table)| Some((at, choice(*table)?)));
+            smaller.rev().max_by_key(|(at, _)| tables[*at].numbers())
+        };
+        let next = largest(composed).or_else(|| largest(hashed)).or_else(|| largest(shorter));
+        let Some((at, smaller)) = next else { return };
+        tables[at] = smaller;
     }
 }
 
-fn shared(table: TablePlan) -> Place {
-    let hashed = |rows: usize| Place::Hashed { rows: rows as u32 };
-    let smaller = match table.place {
-        Place::Direct => Place::QuotientRemainder { remainders: table.ids.div_ceil(2) },
-        Place::QuotientRemainder { remainders } => Place::QuotientRemainder { remainders: remainders.div_ceil(2) },
-        Place::Hashed { rows } => hashed((rows as usize / 2).max(ROWS_MIN)),
+fn composed(table: TablePlan) -> Option<TablePlan> {
+    let remainders = match table.place {
+        Place::Direct => table.ids.div_ceil(2),
+        Place::QuotientRemainder { remainders } => remainders.div_ceil(2),
+        Place::Hashed { .. } => return None,
     };
-    match smaller {
-        Place::QuotientRemainder { .. } if smaller.rows(table.ids) >= table.rows() => {
-            hashed((table.rows() / 2).max(ROWS_MIN))
-        }
-        _ => smaller,
-    }
+    let smaller = TablePlan { place: Place::QuotientRemainder { remainders }, ..table };
+    (table.rows() > ROWS_MIN && smaller.rows() < table.rows()).then_some(smaller)
+}
+
+fn hashed(table: TablePlan) -> Option<TablePlan> {
+    let rows = (table.rows() / 2).max(ROWS_MIN);
+    (rows < table.rows()).then_some(TablePlan { place: Place::Hashed { rows: rows as u32 }, ..table })
+}
+
+fn shorter(table: TablePlan) -> Option<TablePlan> {
+    (table.dimension > 1).then_some(TablePlan { dimension: table.dimension / 2, ..table })
 }
 
 #[cfg(test)]
@@ -201,9 +207,9 @@ mod tests {
         assert_eq!(half[0].place, Place::QuotientRemainder { remainders: 500_000 });
         assert_eq!(half[1..], [direct(5_000, 32), direct(20, 8)]);
         let tight = fitted(100_000);
-        assert!(matches!(tight[0].place, Place::QuotientRemainder { .. }), "{tight:?}");
+        assert!(tight[..2].iter().all(|table| matches!(table.place, Place::QuotientRemainder { .. })), "{tight:?}");
         assert_eq!(tight[2], direct(20, 8));
-        let tiny = fitted(1_000);
+        let tiny = fitted(2_500);
         assert!(matches!(tiny[0].place, Place::Hashed { .. }), "{tiny:?}");
     }
 

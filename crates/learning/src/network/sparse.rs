@@ -59,7 +59,9 @@ fn pull(weights: &mut [f32], group: &[Range<usize>], l1: f64, l2: f64) {
     let factor = 1.0 - l2 * (size as f64).sqrt() / length.max(f64::MIN_POSITIVE);
     for range in group {
         // Exactly zero, not minus zero: it is what the model's bytes and `shrink` look for.
-        weights[range.clone()].iter_mut().for_each(|w| *w = if factor > 0.0 && *w != 0.0 { (f64::from(*w) * factor) as f32 } else { 0.0 });
+        weights[range.clone()]
+            .iter_mut()
+            .for_each(|w| *w = if factor > 0.0 && *w != 0.0 { (f64::from(*w) * factor) as f32 } else { 0.0 });
     }
 }
 
@@ -70,12 +72,12 @@ mod tests {
     #[test]
     fn a_weak_group_reaches_zero_and_a_strong_one_loses_length() {
         let mut weights = [0.1, -0.1, 9.0, 3.0, -4.0];
-        pull(&mut weights, &[0..2], 0.0, 0.2);
+        pull(&mut weights, std::slice::from_ref(&(0..2)), 0.0, 0.2);
         assert_eq!(weights[..3], [0.0, 0.0, 9.0]);
-        pull(&mut weights, &[3..5], 0.0, 1.0);
+        pull(&mut weights, std::slice::from_ref(&(3..5)), 0.0, 1.0);
         let left = 1.0 - 2.0_f32.sqrt() / 5.0;
         assert!((weights[3] - 3.0 * left).abs() < 1e-6 && (weights[4] + 4.0 * left).abs() < 1e-6, "{weights:?}");
-        pull(&mut weights, &[2..3], 1.0, 0.0);
+        pull(&mut weights, std::slice::from_ref(&(2..3)), 1.0, 0.0);
         assert_eq!(weights[2], 8.0);
     }
 }

@@ -14,44 +14,48 @@ impl Run<'_> {
             bytes.extend(count.to_le_bytes());
         }
         let numbers = [self.least, learner.adam.powers[0], learner.adam.powers[1]];
-        let noises = [learner.noise, self.noise].map(|noise| [noise.signal, noise.variance, noise.steps]);
-        let numbers = numbers.iter().chain(noises.as_flattened()).chain(&self.best.scores);
+        let noise = [learner.noise.signal, learner.noise.variance, learner.noise.steps];
+        let numbers = numbers.iter().chain(&noise).chain(&self.best.scores);
         numbers.for_each(|number| bytes.extend(number.to_le_bytes()));
-        let layers = [&learner.weights, &learner.adam.first, &learner.adam.second];
-        let tables = learner.tables.iter().flat_map(|table| [&table.weights, &table.sums]);
-        layers.into_iter().chain(tables).flatten().for_each(|value| bytes.extend(value.to_le_bytes()));
+        let mut all = |values: &[f32]| values.iter().for_each(|value| bytes.extend(value.to_le_bytes()));
+        [&learner.weights, &learner.adam.first, &learner.adam.second].into_iter().for_each(|values| all(values));
+        for table in &learner.tables {
+            all(&table.weights.to_f32());
+            all(&table.sums);
+        }
         bytes
     }
 
-    /// Takes a kept state over; false, and nothing changed, where the bytes are not one of a fit like this.
+    /// Takes a kept state over; none, and nothing changed, where the bytes are not one of a fit like this.
     pub(super) fn restore(&mut self, bytes: &[u8]) -> Option<()> {
         let mut from = Reader(bytes.strip_prefix(MAGIC)?);
         let mut counts = [0; 4];
         for count in &mut counts {
             *count = u32::from_le_bytes(from.take()?);
         }
-        let mut numbers = [0.0; 9];
+        let mut numbers = [0.0; 6];
         for number in &mut numbers {
             *number = f64::from_le_bytes(from.take()?);
         }
         let scores = from.values::<8>(counts[3] as usize)?;
         let scores = scores.iter().map(|score| f64::from_le_bytes(*score)).collect();
         let learner = &mut self.learner;
-        let own = [&mut learner.weights, &mut learner.adam.first, &mut learner.adam.second];
-        let tables = learner.tables.iter_mut().flat_map(|table| [&mut table.weights, &mut table.sums]);
-        let own: Vec<&mut Vec<f32>> = own.into_iter().chain(tables).collect();
-        if from.0.len() != 4 * own.iter().map(|values| values.len()).sum::<usize>() {
+        let tables = learner.tables.iter().map(|table| table.weights.len() + table.sums.len());
+        if from.0.len() != 4 * (3 * learner.weights.len() + tables.sum::<usize>()) {
             return None;
         }
-        for values in own {
-            let kept = from.values::<4>(values.len())?;
-            values.iter_mut().zip(kept).for_each(|(value, kept)| *value = f32::from_le_bytes(*kept));
+        for values in [&mut learner.weights, &mut learner.adam.first, &mut learner.adam.second] {
+            from.fill(values)?;
         }
-        let noise = |at: usize| Noise { signal: numbers[at], variance: numbers[at + 1], steps: numbers[at + 2] };
+        for table in &mut learner.tables {
+            let kept = from.values::<4>(table.weights.len())?.iter().enumerate();
+            kept.for_each(|(at, value)| table.weights.restore(at, f32::from_le_bytes(*value)));
+            from.fill(&mut table.sums)?;
+        }
         (self.epoch, self.step) = (counts[0], counts[1] as usize);
         (self.best.rounds, self.best.scores) = (counts[2], scores);
         (self.least, learner.adam.powers) = (numbers[0], [numbers[1], numbers[2]]);
-        (learner.noise, self.noise) = (noise(3), noise(6));
+        learner.noise = Noise { signal: numbers[3], variance: numbers[4], steps: numbers[5] };
         Some(())
     }
 }
@@ -69,5 +73,11 @@ impl<'a> Reader<'a> {
         let (taken, rest) = self.0.split_at_checked(count.checked_mul(N)?)?;
         self.0 = rest;
         Some(taken.as_chunks::<N>().0)
+    }
+
+    fn fill(&mut self, values: &mut [f32]) -> Option<()> {
+        let kept = self.values::<4>(values.len())?;
+        values.iter_mut().zip(kept).for_each(|(value, kept)| *value = f32::from_le_bytes(*kept));
+        Some(())
     }
 }

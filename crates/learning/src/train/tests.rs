@@ -49,7 +49,7 @@ impl Attempt {
 
 #[test]
 fn the_same_bytes_on_any_number_of_threads() {
-    for learner in [LearnerKind::Trees, LearnerKind::Linear] {
+    for learner in [LearnerKind::Trees, LearnerKind::Linear, LearnerKind::Network] {
         let mut one = attempt(Task::Binary, learner);
         one.spec.learner.trees.row_share = 0.7;
         one.spec.learner.half_life = Some(Span::days(7));
@@ -65,7 +65,7 @@ fn the_same_bytes_on_any_number_of_threads() {
 
 #[test]
 fn both_learners_learn_and_the_bundle_answers_as_measured() {
-    for learner in [LearnerKind::Trees, LearnerKind::Linear] {
+    for learner in [LearnerKind::Trees, LearnerKind::Linear, LearnerKind::Network] {
         let job = attempt(Task::Binary, learner);
         let trained = job.run().unwrap();
         let auc = trained.metrics.get("auc").unwrap();
@@ -98,7 +98,7 @@ fn both_learners_learn_and_the_bundle_answers_as_measured() {
 fn a_quantity_is_learned_and_auto_takes_the_better_learner() {
     let trained = attempt(Task::Regression, LearnerKind::Auto).run().unwrap();
     assert!(trained.metrics.get("r2").unwrap() > 0.5);
-    assert_eq!(trained.tried.len(), 2);
+    assert_eq!(trained.tried.len(), 3);
     let least = trained.tried.iter().min_by(|a, b| a.1.total_cmp(&b.1)).unwrap();
     assert_eq!(trained.learner, least.0);
     let reference: Reference = trained.bundle.json(section::REFERENCE).unwrap();
