@@ -41,6 +41,8 @@ pub enum LearnError {
     OtherRun,
     #[error("model \"{model}\": column \"{column}\" gives the weights, but holds {value} in row {row}; numbers above or at zero are expected, of which some are above it")]
     Weight { model: String, column: String, value: f64, row: usize },
+    #[error("a share of {share} of a network cannot be pruned; 0 to 0.99 can")]
+    Share { share: f64 },
     #[error(transparent)]
     Features(#[from] FeatureError),
     #[error("rows could not be put together")]

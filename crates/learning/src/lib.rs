@@ -3,6 +3,7 @@
 
 mod calibrate;
 mod checkpoint;
+mod compress;
 mod data;
 mod error;
 mod fit;
@@ -19,6 +20,7 @@ mod trees;
 
 pub use calibrate::choose as choose_calibration;
 pub use checkpoint::{Checkpoints, Folder};
+pub use compress::{FineTuning, PrunedNetwork, Rows, fine_tune_network, prune_network};
 pub use data::digest as data_digest;
 pub use error::LearnError;
 pub use fit::{Phase, Progress, class_loss, log_loss};
