@@ -70,6 +70,8 @@ pub enum LearnError {
     Direct(String),
     #[error("the model cannot be made smaller: {what}; give rows from the version's own pipeline")]
     Compress { what: String },
+    #[error("a share of {share} of a network cannot be pruned; 0 to 0.99 can")]
+    Share { share: f64 },
     #[error(transparent)]
     Features(#[from] FeatureError),
     #[error("rows could not be put together")]

@@ -1,9 +1,13 @@
 //! What each kind of model can be spared: trees, units or weights that do least, and bits.
 
+use super::network::{FineTuning, fine_tune_network, prune_network};
 use super::trees::{Pruning, Rows, prune_to};
 use super::variant::Quantize;
 use crate::error::LearnError;
-use inference::{CompactLinearModel, CompactTreesModel, LeafBits, LinearModel, Model, Quantization, TreesModel};
+use inference::network::quantized::{DenseForm, QuantizeOptions, TableForm, quantize_network};
+use inference::{
+    CompactLinearModel, CompactTreesModel, LeafBits, LinearModel, Model, NetworkModel, Quantization, TreesModel,
+};
 use vocabulary::inputs::Inputs;
 use vocabulary::model::{LearnerKind, LearnerSpec, ModelSpec};
 
@@ -14,12 +18,17 @@ const STUDENT_LEAVES: u32 = 31;
 /// Units of a student's layers.
 const STUDENT_HIDDEN: [u32; 2] = [64, 32];
 
-/// Rows that choose what to remove and set ranges: the model has not learned from them, or they are all there is.
+/// Passes over the train rows after units were removed: what is left finds its place again. A judgement.
+const FINE_TUNING_EPOCHS: u32 = 2;
+
+/// Rows that help, by the pipeline of the model.
 pub(super) struct Aid<'a> {
     pub spec: &'a ModelSpec,
-    /// By the pipeline of the model.
+    /// Choose what to remove and set ranges; the twin has not learned from them.
     pub inputs: Inputs,
     pub target: &'a [f64],
+    /// What is left learns on from these.
+    pub train: &'a dyn Fn() -> Result<(Inputs, Vec<f64>), LearnError>,
     pub seed: u64,
 }
 
@@ -48,6 +57,14 @@ pub(super) fn prune(model: &dyn Model, share: f64, aid: &Aid) -> Result<Box<dyn 
             Ok(Box::new(CompactTreesModel::exact(&pruned.ensemble, trees.link(), trees.layout())?))
         }
         LinearModel::KIND => Ok(Box::new(lighter(model, share)?)),
+        NetworkModel::KIND => {
+            let network = NetworkModel::from_bytes(&model.to_bytes(), model.layout())?;
+            let pruned = prune_network(&network, Rows { inputs: &aid.inputs, target: aid.target }, share)?;
+            let (inputs, target) = (aid.train)()?;
+            let how = FineTuning { spec: &aid.spec.learner.network, epochs: FINE_TUNING_EPOCHS, seed: aid.seed };
+            let rows = Rows { inputs: &inputs, target: &target };
+            Ok(Box::new(fine_tune_network(&pruned.parts, model.layout(), rows, how)?))
+        }
         kind => Err(LearnError::Compress { what: format!("a model of kind \"{kind}\" cannot be pruned") }),
     }
 }
@@ -68,7 +85,7 @@ fn lighter(model: &dyn Model, share: f64) -> Result<LinearModel, LearnError> {
 }
 
 /// The model in fewer bits.
-pub(super) fn quantize(model: &dyn Model, bits: Quantize, _aid: &Aid) -> Result<Box<dyn Model>, LearnError> {
+pub(super) fn quantize(model: &dyn Model, bits: Quantize, aid: &Aid) -> Result<Box<dyn Model>, LearnError> {
     let rounding = |leaves| Quantization { thresholds: 256, leaves };
     let leaves = match bits {
         Quantize::Int8 => LeafBits::Sixteen,
@@ -90,6 +107,15 @@ pub(super) fn quantize(model: &dyn Model, bits: Quantize, _aid: &Aid) -> Result<
         LinearModel::KIND => {
             let linear = LinearModel::from_bytes(&model.to_bytes(), model.layout())?;
             Ok(Box::new(CompactLinearModel::quantized(&linear)?))
+        }
+        NetworkModel::KIND => {
+            let network = NetworkModel::from_bytes(&model.to_bytes(), model.layout())?;
+            let tables = match bits {
+                Quantize::Int8 => TableForm::Int8,
+                Quantize::Int4 => TableForm::Int4,
+            };
+            let options = QuantizeOptions { dense: DenseForm::Static, tables };
+            Ok(Box::new(quantize_network(&network, &options, Some(&aid.inputs))?))
         }
         kind => Err(LearnError::Compress { what: format!("a model of kind \"{kind}\" has no form in fewer bits") }),
     }

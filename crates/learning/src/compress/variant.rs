@@ -11,7 +11,7 @@ use features::Pipeline;
 use inference::{Bundle, Manifest, Predictor, load_model, section};
 use serde::{Deserialize, Serialize};
 use vocabulary::model::LearnerKind;
-use vocabulary::{Digest, ModelSpec};
+use vocabulary::{Digest, Inputs, ModelSpec};
 
 /// Share of the teacher's word in what a student learns; the rest is what came true. A judgement, in the range that
 /// Hinton et al. (2015) and later work use.
@@ -66,6 +66,9 @@ pub struct Ground<'a> {
     /// Rows that choose what to remove and set ranges.
     validation: RecordBatch,
     validation_target: Vec<f64>,
+    /// Rows that were not held out.
+    train: Vec<u32>,
+    target: Vec<f64>,
     pub(super) test: RecordBatch,
     pub(super) test_target: Vec<f64>,
     /// Sentences for a person.
@@ -120,6 +123,10 @@ impl<'a> Ground<'a> {
         let held_out =
             if trained.held_out.test.is_empty() { &trained.held_out.validation } else { &trained.held_out.test };
         let (test, test_target) = select(held_out)?;
+        let held = &trained.held_out;
+        let out: std::collections::HashSet<u32> = held.validation.iter().chain(&held.test).copied().collect();
+        let learned = |row: &u32| !out.contains(row) && !target[*row as usize].is_nan();
+        let train = (0..target.len() as u32).filter(learned).collect();
         let whole = opened(bundle)?;
         let teacher = match taught_by {
             Some(answers) => answers,
@@ -135,6 +142,8 @@ impl<'a> Ground<'a> {
             teacher,
             validation,
             validation_target,
+            train,
+            target,
             test,
             test_target,
             notes,
@@ -175,7 +184,11 @@ impl<'a> Ground<'a> {
             }
         };
         for part in std::iter::once(&mut whole).chain(twin.as_mut()) {
-            let aid = self.aid(&part.pipeline)?;
+            let pipeline = &part.pipeline;
+            let learned = || self.learned(pipeline);
+            let inputs = pipeline.transform(&self.validation)?;
+            let (spec, target) = (self.request.spec, self.validation_target.as_slice());
+            let aid = Aid { spec, inputs, target, train: &learned, seed: self.request.seed };
             if let Some(share) = steps.prune {
                 part.predictor.model = smaller::prune(part.predictor.model.as_ref(), share, &aid)?;
             }
@@ -202,9 +215,11 @@ impl<'a> Ground<'a> {
         Ok(Variant { steps: steps.clone(), bundle, digest, manifest, encoded, whole, twin, notes })
     }
 
-    fn aid(&self, pipeline: &Pipeline) -> Result<Aid<'_>, LearnError> {
-        let inputs = pipeline.transform(&self.validation)?;
-        Ok(Aid { spec: self.request.spec, inputs, target: &self.validation_target, seed: self.request.seed })
+    /// The train rows by a pipeline, with their outcomes.
+    fn learned(&self, pipeline: &Pipeline) -> Result<(Inputs, Vec<f64>), LearnError> {
+        let target: Vec<f64> = self.train.iter().map(|row| self.target[*row as usize]).collect();
+        let rows = data::select(self.request.rows, &self.train)?;
+        Ok((pipeline.transform_training(&rows, &target, self.request.seed)?, target))
     }
 }
 

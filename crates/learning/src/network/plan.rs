@@ -6,7 +6,7 @@ use crate::fit::{Goal, Sample};
 use crate::keyed::{Purpose, bits};
 use inference::elementary::{cos_turns, ln};
 use inference::network::tower::{Shape, Units};
-use inference::network::{DIMENSION_MAX, Numeric, Place, TABLE_NUMBERS_MAX, slot_ids};
+use inference::network::{DIMENSION_MAX, NetworkParts, Numeric, Place, TABLE_NUMBERS_MAX, Table, slot_ids};
 use vocabulary::inputs::Layout;
 use vocabulary::model::{EmbeddingStorage, NetworkSpec, NumericEncoding};
 
@@ -36,6 +36,29 @@ pub(super) struct TablePlan {
     pub ids: u32,
     pub dimension: usize,
     pub place: Place,
+}
+
+/// What a slot reads whose table was pruned.
+pub(super) const NOTHING: TablePlan = TablePlan { ids: 0, dimension: 0, place: Place::Hashed { rows: 1 } };
+
+impl Plan {
+    /// That of a network that there is.
+    pub fn of(parts: &NetworkParts) -> Plan {
+        let table =
+            |table: &Table| TablePlan { ids: table.ids, dimension: table.dimension as usize, place: table.place };
+        let mut tables: Vec<TablePlan> = parts.tables.iter().map(table).collect();
+        let nothing = tables.len();
+        if parts.slots.contains(&None) {
+            tables.push(NOTHING);
+        }
+        Plan {
+            numeric: parts.numeric.clone(),
+            tables,
+            slots: parts.slots.iter().map(|table| table.map_or(nothing, |table| table as usize)).collect(),
+            numeric_width: parts.numeric.iter().map(Numeric::width).sum(),
+            shape: parts.shape(),
+        }
+    }
 }
 
 impl TablePlan {
