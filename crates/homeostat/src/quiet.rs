@@ -51,6 +51,7 @@ async fn january_to_march_against_themselves_raise_no_alarm() {
         log: None,
         parent: None,
         average_with: Vec::new(),
+        learner_spec: None,
     };
     let quiet = |_: learning::Progress| {};
     let made =
