@@ -9,7 +9,7 @@ use inference::elementary::{logistic, softmax};
 use inference::kernels::dense::{Packed, multiply};
 use inference::network::tower::{Direction, Shape, Slopes, Tower, Trace};
 use inference::network::{Dense, Numeric};
-use inference::{Link, Model, NetworkModel, NetworkParts};
+use inference::{Link, NetworkModel, NetworkParts};
 use rayon::prelude::*;
 use vocabulary::inputs::Layout;
 use vocabulary::model::{LearnerKind, NetworkSpec};
@@ -431,7 +431,10 @@ mod tests {
     use super::*;
     use crate::fit::{Goal, loss};
     use crate::keyed::{Purpose, bits};
+    use crate::metrics::Placements;
     use crate::network::fit;
+    use inference::Model;
+    use inference::network::quantized::{DenseForm, QuantizeOptions, TableForm, quantize_network};
     use vocabulary::inputs::{DenseColumn, Inputs};
     use vocabulary::model::Task;
 
@@ -549,5 +552,35 @@ mod tests {
             })
         };
         assert_eq!(bytes(1), bytes(3));
+    }
+
+    /// Rounding is measured where networks are trained: on weights that mean something.
+    #[test]
+    fn rounding_hardly_moves_the_order_of_a_trained_networks_answers() {
+        let outcome = |target: &[f64]| target.iter().map(|y| f64::from(*y > 4.0)).collect::<Vec<f64>>();
+        let (inputs, target) = rows(0..6_000);
+        let sample = Sample { inputs, target: outcome(&target), weights: None };
+        let watch =
+            Watch { seed: 1, learner: LearnerKind::Network, phase: Phase::Fit, progress: &|_| {}, checkpoints: None };
+        let goal = Goal { task: Task::Binary, outputs: 1 };
+        // Few epochs, so that the order of the answers is not perfect.
+        let model = fit(&spec(0), goal, &layout(), &sample, 2, &watch).unwrap();
+        let model = NetworkModel::from_bytes(&model.to_bytes(), &layout()).unwrap();
+        let (inputs, target) = rows(6_000..12_000);
+        let target = outcome(&target);
+        let auc = |model: &dyn Model| {
+            let mut out = Vec::new();
+            model.predict(&inputs, &mut out).unwrap();
+            Placements::of(&out, &target).unwrap().auc()
+        };
+        let exact = auc(&model);
+        assert!((0.6..0.9999).contains(&exact), "{exact}");
+        for dense in [DenseForm::None, DenseForm::Dynamic, DenseForm::Static] {
+            for tables in [TableForm::Int8, TableForm::Int4] {
+                let options = QuantizeOptions { dense, tables };
+                let rounded = auc(&quantize_network(&model, &options, Some(&sample.inputs)).unwrap());
+                assert!(exact - rounded <= 0.001, "{options:?}: {exact} became {rounded}");
+            }
+        }
     }
 }
