@@ -6,6 +6,8 @@ mod checkpoint;
 mod data;
 mod direct;
 mod error;
+#[cfg(test)]
+mod exported;
 mod fit;
 mod keyed;
 mod linear;
