@@ -48,6 +48,20 @@ pub enum Command {
     Check(Check),
     /// Trains, evaluates and registers a version with its lineage
     Train(Train),
+    /// Searches for the declaration's best values, then trains and registers the winner
+    Tune(Tune),
+    /// Smaller versions of a version, each measured against it
+    Compress(Compress),
+    /// Which columns say something, which are noise, and what each costs
+    Select(Select),
+    /// Trains a version again from its lineage and compares the bytes
+    Reproduce {
+        /// model@7, model@live, or a digest
+        version: String,
+        /// Threads; the result is the same for any number
+        #[arg(long, default_value_t = 0)]
+        threads: usize,
+    },
     /// Registers models made elsewhere: ONNX, LightGBM text, XGBoost JSON or UBJSON, CatBoost JSON or cbm
     Import(Import),
     /// Metrics of a version on a data file, with confidence intervals, per slice
@@ -218,6 +232,98 @@ pub struct Train {
     /// Go on with a run that was cut off; it ends with the same bytes as one that never was
     #[arg(long, value_name = "RUN", conflicts_with_all = ["model", "learner", "from", "to", "seed"])]
     pub resume: Option<String>,
+}
+
+#[derive(Args, Debug)]
+pub struct Tune {
+    /// The model; not needed where the project has one
+    pub model: Option<String>,
+    /// Points that are tried at most; by default what the model's [tuning] says
+    #[arg(long, value_name = "N")]
+    pub trials: Option<u32>,
+    /// Time after which no trial begins, such as 10m
+    #[arg(long, value_name = "TIME")]
+    pub budget: Option<String>,
+    /// Price after which no trial begins, in the project's currency
+    #[arg(long, value_name = "AMOUNT")]
+    pub money: Option<f64>,
+    /// Trials at once; the trials and the winner are the same for any number
+    #[arg(long, value_name = "N")]
+    pub workers: Option<usize>,
+    /// auto searches over all learners at once
+    #[arg(long)]
+    pub learner: Option<Learner>,
+    #[arg(long, default_value_t = 1)]
+    pub seed: u64,
+    /// Threads of all workers together
+    #[arg(long, default_value_t = 0)]
+    pub threads: usize,
+    /// Learn from events at or after this instant
+    #[arg(long, value_name = "TIME")]
+    pub from: Option<String>,
+    /// Learn from what was known before this instant
+    #[arg(long, value_name = "TIME")]
+    pub to: Option<String>,
+    /// Put the winner's values into the model's file
+    #[arg(long)]
+    pub write: bool,
+    /// Go on with a search that was cut off; it ends as one that never was
+    #[arg(long, value_name = "RUN", conflicts_with_all = ["model", "learner", "trials", "budget", "money", "from", "to", "seed"])]
+    pub resume: Option<String>,
+}
+
+#[derive(Clone, Copy, Debug, ValueEnum, PartialEq, Eq)]
+pub enum Bits {
+    Int8,
+    /// Tables in 4 bits, the rest in 8
+    Int4,
+}
+
+#[derive(Args, Debug)]
+pub struct Compress {
+    /// model@7, model@live, or a digest
+    pub version: String,
+    /// A student of this learner learns from the version
+    #[arg(long, value_name = "LEARNER")]
+    pub distill: Option<Learner>,
+    /// Versions that teach instead, their answers averaged; imported ones too, where they read the model's columns
+    #[arg(long, value_name = "VERSION,…", value_delimiter = ',')]
+    pub teacher: Vec<String>,
+    /// Share of trees, units or weights to remove, those that do least, such as 0.5 or 50%
+    #[arg(long, value_name = "SHARE")]
+    pub prune: Option<String>,
+    #[arg(long, value_name = "BITS")]
+    pub quantize: Option<Bits>,
+    /// Try every learner, pruned and in few bits, and name the cheapest that keeps all promises
+    #[arg(long, conflicts_with_all = ["distill", "prune", "quantize"])]
+    pub search: bool,
+    /// A promise to keep, such as auc=0.72 or rmse=3.1; by default what the model's [objective] limits say
+    #[arg(long, value_name = "METRIC=LIMIT", requires = "search")]
+    pub keep: Vec<String>,
+    /// Columns whose values make slices, each of which must keep the promises too
+    #[arg(long, value_delimiter = ',', value_name = "COL,…")]
+    pub slices: Vec<String>,
+    /// Threads; the result is the same for any number
+    #[arg(long, default_value_t = 0)]
+    pub threads: usize,
+}
+
+#[derive(Args, Debug)]
+pub struct Select {
+    /// The model; not needed where the project has one
+    pub model: Option<String>,
+    #[arg(long)]
+    pub learner: Option<Learner>,
+    #[arg(long, default_value_t = 1)]
+    pub seed: u64,
+    #[arg(long, default_value_t = 0)]
+    pub threads: usize,
+    /// Trainings on shuffled targets that tell chance from importance
+    #[arg(long, default_value_t = 10)]
+    pub shuffles: u32,
+    /// Share of the loss of all columns that the proposal may lose
+    #[arg(long, default_value_t = 0.002)]
+    pub tolerance: f64,
 }
 
 #[derive(Args, Debug)]

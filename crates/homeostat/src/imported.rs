@@ -1,12 +1,14 @@
 //! Models made elsewhere, as versions: the file as it came, with what is known about it, in a bundle; opened by the
 //! importers, or by ONNX Runtime where those do not know every operator.
 
+use crate::project::Project;
 use anyhow::{Context, Result, bail};
 use arrow::array::RecordBatch;
 use arrow::compute::cast;
 use arrow::datatypes::{DataType, Field, Schema};
 use arrow::error::ArrowError;
 use inference::import::{self, TaskHint};
+use inference::quantize_onnx;
 use inference::{Bundle, Data, Datatype, Signature, Tensor, TensorModel, TensorSpec};
 use inference::{OnnxOptions, OnnxRuntimeModel, Rows, check_rows, open_library};
 use serde::{Deserialize, Serialize};
@@ -295,4 +297,53 @@ pub fn version(model: &str, bundle: &Bundle, opened: &Opened, source: &[u8], sec
         }),
         run: None,
     }
+}
+
+/// What an imported version says of rows that have its columns: one number a row, or, where `outputs` are asked for, the
+/// probability of each class, row-major.
+pub fn answers(project: &Project, version: &Version, rows: &RecordBatch, outputs: usize) -> Result<Vec<f64>> {
+    const ROWS: usize = 2048;
+    let opened = open(&project.blobs().get(&version.digest)?, Engine { sessions: 1 })?;
+    let signature = opened.model.signature();
+    let output = primary(signature).with_context(|| format!("{} gives no number", version.name()))?;
+    let mut all = Vec::with_capacity(rows.num_rows() * outputs);
+    for from in (0..rows.num_rows()).step_by(ROWS) {
+        let part = rows.slice(from, ROWS.min(rows.num_rows() - from));
+        let maps: Vec<Map<String, Value>> = (0..part.num_rows()).map(|row| features::row_to_json(&part, row)).collect();
+        let inputs = tensors(signature, &opened.about.features, &maps)
+            .map_err(|what| anyhow::anyhow!("{} cannot read the rows: {what}", version.name()))?;
+        let said = opened.model.run(&inputs, &[output])?;
+        let said = said.first().context("the model gave no output")?;
+        let flat = if outputs > 1 && said.row_len() == outputs {
+            values(&Tensor::new("", vec![said.data.len()], said.data.clone()))
+        } else {
+            values(said)
+        };
+        all.extend(flat.with_context(|| format!("{} gives no number a row", version.name()))?);
+    }
+    if all.len() != rows.num_rows() * outputs {
+        bail!(
+            "{} gives {} numbers for {} rows, {outputs} a row are expected",
+            version.name(),
+            all.len(),
+            rows.num_rows()
+        );
+    }
+    Ok(all)
+}
+
+/// An imported ONNX version with its weights in 8 bits: the new file's bytes, and what was done in words.
+pub fn quantized(project: &Project, version: &Version) -> Result<(About, Vec<u8>, Vec<String>)> {
+    let bundle = Bundle::decode(&project.blobs().get(&version.digest)?)?;
+    let about: About = bundle.json(ABOUT)?;
+    if about.kind != "ONNX" {
+        bail!("{} is a {} file; only ONNX files have a form in 8 bits", version.name(), about.kind);
+    }
+    let made = quantize_onnx::quantize_dynamic(bundle.section(SOURCE)?, quantize_onnx::WeightRange::default())
+        .with_context(|| format!("{} cannot be quantized", version.name()))?;
+    let mut notes = vec![format!("{} operators are in 8 bits", made.report.quantized)];
+    notes.extend(
+        made.report.left.iter().map(|left| format!("{} ({}) stays as it was: {}", left.node, left.operator, left.why)),
+    );
+    Ok((about, made.bytes, notes))
 }

@@ -17,11 +17,11 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use storage::catalog::{Deed, Version};
 use storage::parquet_log::Columns;
-use vocabulary::model::LearnerKind;
+use vocabulary::model::{LearnerKind, LearnerSpec};
 use vocabulary::{Contract, Digest, ModelSpec, PredictionId, Timestamp};
 
 /// What is to be learned from, and how. A job's request on disk.
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub struct Order {
     pub model: String,
     pub learner: Option<LearnerKind>,
@@ -38,6 +38,9 @@ pub struct Order {
     /// Versions whose own training is averaged into this one's answers.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub average_with: Vec<Digest>,
+    /// Values of the learners, instead of those in the model's file.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub learner_spec: Option<Box<LearnerSpec>>,
 }
 
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -68,7 +71,11 @@ pub async fn make(
 ) -> Result<Made> {
     let started = std::time::Instant::now();
     let cpu_before = clock::cpu_seconds();
-    let spec = project.model(&order.model)?;
+    let mut spec = project.model(&order.model)?.clone();
+    if let Some(learner) = &order.learner_spec {
+        spec.learner = (**learner).clone();
+    }
+    let spec = &spec;
     let contract = project.contract_of(spec);
     let set = training_set(project, spec, order).await?;
     let earlier = earlier(project, spec, contract, &order.average_with)?;

@@ -25,7 +25,7 @@ mod trees;
 
 pub use bundle::{Bundle, BundleError, section};
 pub use calibration::{Calibration, CalibrationError};
-pub use compact::{CompactTreesModel, LeafBits, Quantization, Quantized};
+pub use compact::{CompactLinearModel, CompactTreesModel, LeafBits, Quantization, Quantized};
 pub use linear::{LinearModel, LinearParts};
 pub use manifest::{MANIFEST_FORMAT, Manifest, TimeSpan};
 pub use model::{Contributions, Link, Model, ModelError, load_model};

@@ -1,9 +1,10 @@
 //! The trait that every kind of model implements, and loading one from its bytes.
 
-use crate::compact::CompactTreesModel;
+use crate::compact::{CompactLinearModel, CompactTreesModel};
 use crate::elementary::{logistic, softmax};
 use crate::linear::LinearModel;
 use crate::network::NetworkModel;
+use crate::network::quantized::QuantizedNetwork;
 use crate::trees::TreesModel;
 use serde::{Deserialize, Serialize};
 use vocabulary::inputs::{Inputs, Layout};
@@ -100,7 +101,7 @@ impl Link {
 #[derive(Debug, thiserror::Error)]
 pub enum ModelError {
     #[error(
-        "\"{kind}\" is no kind of model that this program knows (linear, trees, network); use the program that wrote it"
+        "\"{kind}\" is no kind of model that this program knows (linear, trees, network, or a compact or quantized form of them); use the program that wrote it"
     )]
     Kind { kind: String },
     #[error("the {kind} model's bytes are damaged: {what}; fetch the version again")]
@@ -117,9 +118,11 @@ pub enum ModelError {
 pub fn load_model(kind: &str, bytes: &[u8], layout: &Layout) -> Result<Box<dyn Model>, ModelError> {
     match kind {
         LinearModel::KIND => Ok(Box::new(LinearModel::from_bytes(bytes, layout)?)),
+        CompactLinearModel::KIND => Ok(Box::new(CompactLinearModel::from_bytes(bytes, layout)?)),
         CompactTreesModel::KIND => Ok(Box::new(CompactTreesModel::from_bytes(bytes, layout)?)),
         TreesModel::KIND => Ok(Box::new(TreesModel::from_bytes(bytes, layout)?)),
         NetworkModel::KIND => Ok(Box::new(NetworkModel::from_bytes(bytes, layout)?)),
+        QuantizedNetwork::KIND => Ok(Box::new(QuantizedNetwork::from_bytes(bytes, layout)?)),
         _ => Err(ModelError::Kind { kind: kind.to_owned() }),
     }
 }

@@ -2,19 +2,23 @@
 //! canonical, with a time column `at` and a target `late`, the newest fifth as the test.
 //!
 //! `cargo run --release -p learning --example linear_rate -- FILE [key=value ...]`: `threads`, `epochs`, `rows`,
-//! `cross` (such as `a*b,a*c`), `stream=yes`, `vw=FILE` (writes the same features as Vowpal Wabbit reads them), and any
-//! key of `learner.linear`.
+//! `cross` (such as `a*b,a*c`), `vw=FILE` (writes the same features as Vowpal Wabbit reads them), `stream=N` (streams the
+//! file's rows N times over, each time later, as rows that need not fit into memory), and any key of `learner.linear`.
 
+use arrow::array::AsArray;
 use arrow::compute::concat_batches;
+use arrow::datatypes::TimestampMicrosecondType;
 use arrow::record_batch::RecordBatch;
 use features::{InferHints, Pipeline, Recipe, infer_contract, target_values};
-use learning::{LearnError, Phase, TrainRequest, train};
+use learning::{
+    Batches, LearnError, Limits, Phase, RowSource, StreamRequest, TrainRequest, Trained, train, train_streaming,
+};
 use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
 use std::collections::BTreeMap;
 use std::error::Error;
 use std::fs::File;
 use std::io::{BufWriter, Write};
-use std::sync::Mutex;
+use std::sync::{Arc, Mutex};
 use std::time::Instant;
 use vocabulary::model::LearnerKind;
 use vocabulary::{Contract, ModelSpec};
@@ -27,16 +31,24 @@ fn main() -> Fallible<()> {
     let options: BTreeMap<String, String> = arguments
         .filter_map(|pair| pair.split_once('=').map(|(key, value)| (key.to_owned(), value.to_owned())))
         .collect();
-    let rows = read(&path, options.get("rows").map_or(Ok(usize::MAX), |rows| rows.parse())?)?;
+    let threads = options.get("threads").map_or(Ok(1), |threads| threads.parse())?;
+    let most = options.get("rows").map_or(Ok(usize::MAX), |rows| rows.parse())?;
+    let repeats = options.get("stream").map(|repeats| repeats.parse()).transpose()?;
+    let rows = read(&path, if repeats.is_some() { 100_000 } else { most })?;
     let hints =
         InferHints { name: "rows".to_owned(), target: "late".to_owned(), time: Some("at".to_owned()), key: None };
     let contract = infer_contract(&rows, &hints)?;
-    let rows = features::canonical(&rows, &contract)?;
     let spec = declaration(&options)?;
+    if let Some(repeats) = repeats {
+        let file = ParquetRecordBatchReaderBuilder::try_new(File::open(&path)?)?;
+        let rows = file.metadata().file_metadata().num_rows() as u64;
+        return stream(&spec, &contract, &Repeated { path, contract: &contract, rows, repeats }, threads);
+    }
+    let rows = features::canonical(&rows, &contract)?;
     if let Some(out) = options.get("vw") {
         return export(&spec, &contract, &rows, out);
     }
-    learn(&spec, &contract, &rows, options.get("threads").map_or(Ok(1), |threads| threads.parse())?)
+    learn(&spec, &contract, &rows, threads)
 }
 
 fn read(path: &str, most: usize) -> Fallible<RecordBatch> {
@@ -53,7 +65,7 @@ fn declaration(options: &BTreeMap<String, String>) -> Fallible<ModelSpec> {
         .unwrap_or_default();
     let mut linear = serde_json::Map::new();
     for (key, value) in options {
-        if !["threads", "rows", "cross", "vw", "target"].contains(&key.as_str()) {
+        if !["threads", "rows", "cross", "vw", "stream"].contains(&key.as_str()) {
             let value = serde_json::from_str(value).unwrap_or_else(|_| serde_json::Value::String(value.clone()));
             linear.insert(key.clone(), value);
         }
@@ -126,12 +138,81 @@ fn learn(spec: &ModelSpec, contract: &Contract, rows: &RecordBatch, threads: usi
         trained.manifest.rounds
     );
     println!("whole training: {:.2} s, {:.2} s of processor", whole.0, whole.1);
+    report(&trained);
+    Ok(())
+}
+
+fn report(trained: &Trained) {
+    let metric = |name| trained.metrics.get(name).unwrap_or(f64::NAN);
+    println!("test: log loss {:.5}, AUC {:.5}; digest {}", metric("logloss"), metric("auc"), trained.digest);
+}
+
+/// A file's rows several times over, each time a year later.
+struct Repeated<'a> {
+    path: String,
+    contract: &'a Contract,
+    rows: u64,
+    repeats: u64,
+}
+
+const YEAR_MICROS: i64 = 366 * 86_400_000_000;
+
+impl Repeated<'_> {
+    fn once(&self, repeat: u64, first: u64) -> Fallible<impl Iterator<Item = Fallible<RecordBatch>>> {
+        let file = ParquetRecordBatchReaderBuilder::try_new(File::open(&self.path)?)?;
+        let batches = file.with_offset(first as usize).with_batch_size(8192).build()?;
+        Ok(batches.map(move |batch| {
+            let batch = features::canonical(&batch?, self.contract)?;
+            let at = batch.schema().index_of("at")?;
+            let mut columns = batch.columns().to_vec();
+            let times = columns[at].as_primitive::<TimestampMicrosecondType>();
+            let later = times.unary::<_, TimestampMicrosecondType>(|time| time + YEAR_MICROS * repeat as i64);
+            columns[at] = Arc::new(later.with_timezone("UTC"));
+            Ok(RecordBatch::try_new(batch.schema(), columns)?)
+        }))
+    }
+}
+
+fn failed(error: Box<dyn Error>) -> LearnError {
+    LearnError::Source(error.to_string().into())
+}
+
+impl RowSource for Repeated<'_> {
+    fn pass(&self, first: u64) -> Result<Batches<'_>, LearnError> {
+        let repeats = first / self.rows..self.repeats;
+        Ok(Box::new(repeats.flat_map(move |repeat| -> Batches<'_> {
+            match self.once(repeat, first.saturating_sub(repeat * self.rows)) {
+                Ok(batches) => Box::new(batches.map(|batch| batch.map_err(failed))),
+                Err(error) => Box::new(std::iter::once(Err(failed(error)))),
+            }
+        })))
+    }
+}
+
+fn stream(spec: &ModelSpec, contract: &Contract, source: &Repeated<'_>, threads: usize) -> Fallible<()> {
+    let start = Instant::now();
+    let trained = train_streaming(&StreamRequest {
+        spec,
+        contract,
+        source,
+        limits: Limits::default(),
+        seed: 1,
+        threads,
+        parent: None,
+        earlier: &[],
+        program: "0",
+        progress: &|_| {},
+        checkpoints: None,
+    })?;
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let peak = status.lines().find(|line| line.starts_with("VmHWM")).unwrap_or("no peak known");
+    println!("{} rows learned, {} epochs kept", trained.manifest.rows_learned, trained.manifest.rounds);
     println!(
-        "test: log loss {:.5}, AUC {:.5}; digest {}",
-        trained.metrics.get("logloss").unwrap_or(f64::NAN),
-        trained.metrics.get("auc").unwrap_or(f64::NAN),
-        trained.digest
+        "whole training: {:.2} s, {:.2} s of processor; {peak}",
+        start.elapsed().as_secs_f64(),
+        processor_seconds()
     );
+    report(&trained);
     Ok(())
 }
 
@@ -154,5 +235,5 @@ fn export(spec: &ModelSpec, contract: &Contract, rows: &RecordBatch, out: &str) 
         }
         writeln!(file)?;
     }
-    file.flush().map_err(|error| LearnError::Source(error.into()).into())
+    Ok(file.flush()?)
 }

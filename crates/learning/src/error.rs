@@ -68,6 +68,10 @@ pub enum LearnError {
     /// Inputs that were not made by a pipeline and cannot be learned from.
     #[error("{0}")]
     Direct(String),
+    #[error("the model cannot be made smaller: {what}; give rows from the version's own pipeline")]
+    Compress { what: String },
+    #[error("a share of {share} of a network cannot be pruned; 0 to 0.99 can")]
+    Share { share: f64 },
     #[error(transparent)]
     Features(#[from] FeatureError),
     #[error("rows could not be put together")]

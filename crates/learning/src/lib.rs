@@ -3,6 +3,7 @@
 
 mod calibrate;
 mod checkpoint;
+pub mod compress;
 mod data;
 mod direct;
 mod error;

@@ -29,7 +29,7 @@ pub(crate) const ROWS_MIN: usize = 50;
 
 /// Above this many rows the validation rows are not learned from: so many change little, and a second fit costs as much
 /// as the first.
-const REFIT_ROWS_MAX: usize = 20_000_000;
+pub(crate) const REFIT_ROWS_MAX: usize = 20_000_000;
 
 pub struct TrainRequest<'a> {
     pub spec: &'a ModelSpec,

@@ -330,11 +330,20 @@ pub struct ObjectiveSpec {
     pub latency_ms: f64,
     /// A probability at least this high counts as a predicted positive.
     pub threshold: f64,
+    /// Metric to its limit, such as `auc = 0.72`: a floor for `auc`, `accuracy` and `r2`, a ceiling for the others.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub limits: BTreeMap<String, f64>,
+    /// Bytes of a version at most.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub bytes_max: Option<u64>,
+    /// Price of a million predictions at most, in the project's currency.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub price_max: Option<f64>,
 }
 
 impl Default for ObjectiveSpec {
     fn default() -> Self {
-        ObjectiveSpec { latency_ms: 50.0, threshold: 0.5 }
+        ObjectiveSpec { latency_ms: 50.0, threshold: 0.5, limits: BTreeMap::new(), bytes_max: None, price_max: None }
     }
 }
 

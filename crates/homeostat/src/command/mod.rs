@@ -1,14 +1,18 @@
 //! The commands. Each returns whether the answer is yes.
 
 mod check;
+mod compress;
 mod evaluate;
 mod import;
 mod init;
 mod operate;
 mod quickstart;
 mod replay;
+mod reproduce;
+mod select;
 mod token;
 mod train;
+pub mod tune;
 mod versions;
 
 use crate::cli::{AuditAction, Cli, Command, TokenAction};
@@ -26,6 +30,10 @@ pub async fn run(cli: Cli) -> Result<bool> {
         Command::Check(args) => check::run(&project()?, &args, json).await,
         Command::Train(args) => train::run(&project()?, &args, json).await,
         Command::Job { id } => train::job(&project()?, &id).await,
+        Command::Tune(args) => tune::run(&project()?, &args, json).await,
+        Command::Compress(args) => compress::run(&project()?, &args, json).await,
+        Command::Select(args) => select::run(&project()?, &args, json).await,
+        Command::Reproduce { version, threads } => reproduce::run(&project()?, &version, threads, json).await,
         Command::Evaluate(args) => evaluate::evaluate(&project()?, &args, json).await,
         Command::Compare(args) => evaluate::compare(&project()?, &args, json).await,
         Command::Predict(args) => evaluate::predict(&project()?, &args, json).await,

@@ -50,6 +50,7 @@ pub async fn run(project: &Project, args: &Train, json: bool) -> Result<bool> {
         log: None,
         parent: None,
         average_with: Vec::new(),
+        learner_spec: None,
     };
     let run = Run::begin(project, &order)?;
     finish(project, run, &order, json).await

@@ -1,11 +1,12 @@
 //! Prometheus: everything is counted elsewhere; here it is only read out. Labels are bounded: model, version, and names
 //! that the program itself gives.
 
-use super::state::App;
+use super::state::{App, ModelState};
 use prometheus_client::collector::Collector;
 use prometheus_client::encoding::{DescriptorEncoder, NoLabelSet};
 use prometheus_client::metrics::MetricType;
 use prometheus_client::registry::Registry;
+use serving::row_cache::Tally;
 use serving::spans::Exporter;
 use std::fmt;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
@@ -13,6 +14,10 @@ use std::sync::{Arc, Weak};
 
 /// Labels and a count.
 type Labelled = (Vec<(&'static str, String)>, u64);
+
+/// Where a model's look-ups are counted.
+type TallyOf = fn(&ModelState) -> &Tally;
+type CountOf = fn(&Tally) -> &AtomicU64;
 
 /// Everything that can be scraped, registered once.
 pub fn registry(app: &Arc<App>, exporter: Option<&Exporter>) -> Registry {
@@ -47,7 +52,7 @@ impl Collector for Scrape {
     fn encode(&self, mut encoder: DescriptorEncoder) -> fmt::Result {
         let Some(app) = self.0.upgrade() else { return Ok(()) };
         let states = || app.models.iter();
-        let each = |count: fn(&super::state::ModelState) -> u64| {
+        let each = |count: fn(&ModelState) -> u64| {
             states().map(|(model, state)| (vec![("model", model.clone())], count(state))).collect::<Vec<_>>()
         };
         let counters: [(&str, &str, Vec<Labelled>); 9] = [
@@ -115,13 +120,12 @@ impl Collector for Scrape {
 
 /// Look-ups of answers and features of declared models, in rows.
 fn cached(app: &App, encoder: &mut DescriptorEncoder) -> fmt::Result {
-    type Kind = (&'static str, fn(&super::state::ModelState) -> &serving::row_cache::Tally, u64);
-    let kinds: [Kind; 2] = [
+    let kinds: [(&str, TallyOf, u64); 2] = [
         ("prediction", |state| &state.answers, app.memories.answers.bytes()),
         ("feature", |state| &state.features.tally, app.memories.features.bytes()),
     ];
     for (kind, tally, bytes) in kinds {
-        let counts: [(&str, &str, fn(&serving::row_cache::Tally) -> &AtomicU64); 4] = [
+        let counts: [(&str, &str, CountOf); 4] = [
             ("hits", "Rows found", |tally| &tally.hits),
             ("misses", "Rows looked up and not found", |tally| &tally.misses),
             ("evictions", "Rows that had to leave", |tally| &tally.evictions),

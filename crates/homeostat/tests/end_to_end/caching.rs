@@ -71,7 +71,10 @@ fn a_row_that_was_answered_is_answered_again_logged_again_and_by_the_version_in_
 fn versions_that_share_a_pipeline_share_its_work() {
     let project = Project::trained(1500);
     let root = project.root();
-    // The same declaration, data and seed.
+    // Another model on the same features.
+    let file = root.join("models/returned.toml");
+    let declared = std::fs::read_to_string(&file).expect("the model's file");
+    std::fs::write(&file, declared.replace("learning_rate = 0.06", "learning_rate = 0.2")).expect("it can be written");
     told(&root, &["train"]);
     let pipeline = |version: &str| told(&root, &["show", version])["lineage"]["pipeline"].clone();
     assert_eq!(pipeline("returned@1"), pipeline("returned@2"));

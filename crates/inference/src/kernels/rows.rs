@@ -27,7 +27,12 @@ impl RowBits {
         }
     }
 
-    /// Bytes of the integers of a row of `width` numbers.
+    /// Bytes of a row of `width` numbers.
+    pub fn stride(self, width: usize) -> usize {
+        HEAD + self.packed(width)
+    }
+
+    /// Bytes of its integers.
     fn packed(self, width: usize) -> usize {
         match self {
             RowBits::Eight => width,
@@ -78,7 +83,7 @@ impl QuantizedTable {
         }
         let largest = table.iter().fold(0f32, |largest, value| largest.max(value.abs()));
         let unit = if largest < f32::MIN_POSITIVE { 1.0 } else { largest };
-        let mut packed = Vec::with_capacity(rows * (HEAD + bits.packed(width)));
+        let mut packed = Vec::with_capacity(rows * bits.stride(width));
         let mut scaled = vec![0.0; width];
         for row in table.chunks_exact(width.max(1)) {
             scaled.iter_mut().zip(row).for_each(|(scaled, value)| *scaled = value / unit);
@@ -109,7 +114,7 @@ impl QuantizedTable {
         unit: f32,
         packed: Vec<u8>,
     ) -> Result<QuantizedTable, TableError> {
-        let wanted = rows.checked_mul(HEAD + bits.packed(width));
+        let wanted = rows.checked_mul(bits.stride(width));
         check_count("bytes", packed.len(), rows, width, wanted)?;
         if !unit.is_finite() || unit <= 0.0 {
             return Err(TableError::Unit(unit));
@@ -192,7 +197,7 @@ impl QuantizedTable {
     }
 
     fn row(&self, row: usize) -> &[u8] {
-        let stride = HEAD + self.bits.packed(self.width);
+        let stride = self.bits.stride(self.width);
         &self.packed[row * stride..(row + 1) * stride]
     }
 

@@ -4,6 +4,7 @@ mod bytes;
 mod contributions;
 pub mod encode;
 mod parts;
+pub mod quantized;
 mod shrink;
 pub mod tower;
 
@@ -46,7 +47,7 @@ impl NetworkModel {
     }
 
     /// The input vectors of `rows`, row-major, into `out`.
-    fn encode(&self, inputs: &Inputs, rows: std::ops::Range<usize>, out: &mut Vec<f32>) -> Result<(), ModelError> {
+    pub fn encode(&self, inputs: &Inputs, rows: std::ops::Range<usize>, out: &mut Vec<f32>) -> Result<(), ModelError> {
         let width = self.tower.shape().inputs;
         out.resize(rows.len() * width, 0.0);
         for (row, out) in rows.zip(out.chunks_exact_mut(width.max(1))) {

@@ -5,6 +5,7 @@ mod shapley;
 
 pub(crate) use shapley::Explainer;
 
+use crate::compact::Forest;
 use crate::ensemble::Ensemble;
 use crate::model::{Contributions, Link, Model, ModelError, check_inputs};
 use hessboost::model::{BoostedModel, ModelFormat};
@@ -13,10 +14,14 @@ use vocabulary::inputs::{Inputs, Layout};
 
 const MAGIC: &[u8; 8] = b"HSTREES1";
 
-/// Up to this many rows are walked one by one on the calling thread, which neither allocates nor wakes another thread;
-/// more go through hessboost's blocks of 256 rows. Both sum the same leaves in the same order, and at 16 rows of 30
-/// columns through 150 trees both take some 30 µs (measured on two cores).
-const SINGLE_ROWS_MAX: usize = 16;
+/// Up to this many rows go through our own walk, on the calling thread, which wakes no other; more go through hessboost's
+/// blocks of 256 rows on several threads. Both sum the same leaves in the same order. With 300 trees of 31 leaves over 24
+/// columns one row took 5 µs against 11; in batches of 256 hessboost took 1.4 µs a row against 2.5 (one thread).
+const WALKED_ROWS_MAX: usize = 16;
+
+/// The same where trees split on categories, which hessboost walks more slowly: with three such columns of 24 it took 26 µs
+/// a row in batches of 256 against 6 to 8 (one thread). Beyond, several threads make up for it.
+const WALKED_ROWS_MAX_CATEGORIES: usize = 4096;
 
 pub struct TreesModel {
     booster: BoostedModel,
@@ -24,6 +29,9 @@ pub struct TreesModel {
     layout: Layout,
     /// The form on disk; kept, so that a loaded model gives back the bytes it came from.
     bytes: Vec<u8>,
+    /// The same trees for our own walk, and how many rows it is given; none where they are too large for it.
+    forest: Option<Forest>,
+    walked_rows_max: usize,
     /// Made when the first reason is asked for.
     explainer: OnceLock<Explainer>,
 }
@@ -68,10 +76,10 @@ impl TreesModel {
         if booster.trees().iter().any(|tree| tree.linear_leaves().is_some()) {
             return wrong("their leaves are linear models".to_owned());
         }
-        // The first row lays the trees out for walking; done here, so that no request pays for it.
-        let mut sums = vec![0.0; booster.n_outputs()];
-        booster.predict_margin_row_into(&vec![f32::NAN; layout.dense.len()], .., &mut sums)?;
-        Ok(TreesModel { booster, link, layout, bytes, explainer: OnceLock::new() })
+        let forest = Forest::new(&Ensemble::of(&booster)).ok();
+        let categories = booster.trees().iter().any(|tree| tree.has_categorical_splits());
+        let walked_rows_max = if categories { WALKED_ROWS_MAX_CATEGORIES } else { WALKED_ROWS_MAX };
+        Ok(TreesModel { booster, link, layout, bytes, forest, walked_rows_max, explainer: OnceLock::new() })
     }
 
     pub fn link(&self) -> Link {
@@ -92,23 +100,13 @@ impl TreesModel {
     fn sums(&self, inputs: &Inputs, out: &mut Vec<f64>) -> Result<(), ModelError> {
         check_inputs(Self::KIND, &self.layout, inputs)?;
         check_finite(Self::KIND, &self.layout, inputs)?;
-        let outputs = self.booster.n_outputs();
-        out.clear();
-        out.reserve(inputs.rows * outputs);
-        if inputs.rows > SINGLE_ROWS_MAX {
-            let sums = self.booster.predict_margin_rows(&inputs.dense, ..)?;
-            out.extend(sums.as_slice().iter().map(|sum| f64::from(*sum)));
-        } else if outputs == 1 {
-            for row in 0..inputs.rows {
-                out.push(f64::from(self.booster.predict_margin_row(inputs.dense_row(row), ..)?));
-            }
-        } else {
-            let mut sums = vec![0.0; outputs];
-            for row in 0..inputs.rows {
-                self.booster.predict_margin_row_into(inputs.dense_row(row), .., &mut sums)?;
-                out.extend(sums.iter().map(|sum| f64::from(*sum)));
-            }
+        if let Some(forest) = self.forest.as_ref().filter(|_| inputs.rows <= self.walked_rows_max) {
+            forest.sums(inputs, out);
+            return Ok(());
         }
+        let sums = self.booster.predict_margin_rows(&inputs.dense, ..)?;
+        out.clear();
+        out.extend(sums.as_slice().iter().map(|sum| f64::from(*sum)));
         Ok(())
     }
 }

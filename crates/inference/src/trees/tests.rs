@@ -114,11 +114,15 @@ fn a_number_of_classes_goes_with_its_link() {
 }
 
 #[test]
-fn plain_trees_give_the_same_sums() {
+fn our_walk_and_plain_trees_give_the_bits_of_hessboost() {
     for model in [model(), model_of_three()] {
         let (ensemble, inputs) = (model.ensemble(), rows());
+        let theirs = model.booster.predict_margin_rows(&inputs.dense, ..).unwrap();
+        let theirs: Vec<f64> = theirs.as_slice().iter().map(|sum| f64::from(*sum)).collect();
         let mut sums = Vec::new();
+        assert!(inputs.rows <= model.walked_rows_max);
         model.sums(&inputs, &mut sums).unwrap();
+        assert_eq!(sums, theirs);
         for (row, sums) in sums.chunks(model.outputs()).enumerate() {
             let plain: Vec<f64> = ensemble.sums(inputs.dense_row(row)).iter().map(|sum| f64::from(*sum)).collect();
             assert_eq!(plain, sums, "row {row}");

@@ -64,7 +64,10 @@ pub fn broken(promises: &Promises, measurement: &Measurement, price: f64) -> Vec
     }
     let cost = &measurement.cost;
     if let Some(limit) = promises.latency_ms.filter(|limit| cost.row_p99_us / 1e3 > *limit) {
-        found.push(format!("one row takes {:.3} ms at the 99th percentile, promised are {limit} ms", cost.row_p99_us / 1e3));
+        found.push(format!(
+            "one row takes {:.3} ms at the 99th percentile, promised are {limit} ms",
+            cost.row_p99_us / 1e3
+        ));
     }
     if let Some(limit) = promises.bytes_max.filter(|limit| cost.bytes > *limit) {
         found.push(format!("it has {} bytes, promised are {limit}", cost.bytes));

@@ -11,7 +11,7 @@ use features::Pipeline;
 use inference::{Bundle, Manifest, Predictor, load_model, section};
 use serde::{Deserialize, Serialize};
 use vocabulary::model::LearnerKind;
-use vocabulary::{Digest, ModelSpec};
+use vocabulary::{Digest, Inputs, ModelSpec};
 
 /// Share of the teacher's word in what a student learns; the rest is what came true. A judgement, in the range that
 /// Hinton et al. (2015) and later work use.
@@ -66,6 +66,9 @@ pub struct Ground<'a> {
     /// Rows that choose what to remove and set ranges.
     validation: RecordBatch,
     validation_target: Vec<f64>,
+    /// Rows that were not held out.
+    train: Vec<u32>,
+    target: Vec<f64>,
     pub(super) test: RecordBatch,
     pub(super) test_target: Vec<f64>,
     /// Sentences for a person.
@@ -93,7 +96,11 @@ impl Variant {
 impl<'a> Ground<'a> {
     /// Trains the version in `bundle` again by the request that it was trained by, to have its twin. `taught_by` are other
     /// versions' answers to the request's rows, row-major, where not the version itself is to teach.
-    pub fn prepare(request: TrainRequest<'a>, bundle: &'a Bundle, taught_by: Option<Vec<f64>>) -> Result<Self, LearnError> {
+    pub fn prepare(
+        request: TrainRequest<'a>,
+        bundle: &'a Bundle,
+        taught_by: Option<Vec<f64>>,
+    ) -> Result<Self, LearnError> {
         let manifest: Manifest = bundle.json(section::MANIFEST)?;
         if let Some(steps) = &manifest.made_by {
             return Err(LearnError::Compressed { model: manifest.model, steps: steps.clone() });
@@ -113,15 +120,34 @@ impl<'a> Ground<'a> {
             Ok((data::select(request.rows, rows)?, rows.iter().map(|row| target[*row as usize]).collect()))
         };
         let (validation, validation_target) = select(&trained.held_out.validation)?;
-        let held_out = if trained.held_out.test.is_empty() { &trained.held_out.validation } else { &trained.held_out.test };
+        let held_out =
+            if trained.held_out.test.is_empty() { &trained.held_out.validation } else { &trained.held_out.test };
         let (test, test_target) = select(held_out)?;
+        let held = &trained.held_out;
+        let out: std::collections::HashSet<u32> = held.validation.iter().chain(&held.test).copied().collect();
+        let learned = |row: &u32| !out.contains(row) && !target[*row as usize].is_nan();
+        let train = (0..target.len() as u32).filter(learned).collect();
         let whole = opened(bundle)?;
         let teacher = match taught_by {
             Some(answers) => answers,
             None => answers(trained.measured.as_ref().unwrap_or(&whole), request.rows)?,
         };
         let twin = trained.measured;
-        Ok(Ground { request, manifest, bundle, whole, twin, teacher, validation, validation_target, test, test_target, notes })
+        Ok(Ground {
+            request,
+            manifest,
+            bundle,
+            whole,
+            twin,
+            teacher,
+            validation,
+            validation_target,
+            train,
+            target,
+            test,
+            test_target,
+            notes,
+        })
     }
 
     pub fn spec(&self) -> &ModelSpec {
@@ -150,14 +176,19 @@ impl<'a> Ground<'a> {
                 let teacher = Some(Teacher { answers: &self.teacher, share: TEACHER_SHARE });
                 let mut spec = self.request.spec.clone();
                 smaller::student(&mut spec.learner, learner);
-                let request = TrainRequest { spec: &spec, learner, teacher, earlier: &[], checkpoints: None, ..self.request };
+                let request =
+                    TrainRequest { spec: &spec, learner, teacher, earlier: &[], checkpoints: None, ..self.request };
                 let trained = train(&request)?;
                 notes.extend(trained.notes);
                 (opened(&trained.bundle)?, trained.measured, trained.manifest, trained.bundle)
             }
         };
         for part in std::iter::once(&mut whole).chain(twin.as_mut()) {
-            let aid = self.aid(&part.pipeline)?;
+            let pipeline = &part.pipeline;
+            let learned = || self.learned(pipeline);
+            let inputs = pipeline.transform(&self.validation)?;
+            let (spec, target) = (self.request.spec, self.validation_target.as_slice());
+            let aid = Aid { spec, inputs, target, train: &learned, seed: self.request.seed };
             if let Some(share) = steps.prune {
                 part.predictor.model = smaller::prune(part.predictor.model.as_ref(), share, &aid)?;
             }
@@ -184,9 +215,11 @@ impl<'a> Ground<'a> {
         Ok(Variant { steps: steps.clone(), bundle, digest, manifest, encoded, whole, twin, notes })
     }
 
-    fn aid(&self, pipeline: &Pipeline) -> Result<Aid<'_>, LearnError> {
-        let inputs = pipeline.transform(&self.validation)?;
-        Ok(Aid { spec: self.request.spec, inputs, target: &self.validation_target, seed: self.request.seed })
+    /// The train rows by a pipeline, with their outcomes.
+    fn learned(&self, pipeline: &Pipeline) -> Result<(Inputs, Vec<f64>), LearnError> {
+        let target: Vec<f64> = self.train.iter().map(|row| self.target[*row as usize]).collect();
+        let rows = data::select(self.request.rows, &self.train)?;
+        Ok((pipeline.transform_training(&rows, &target, self.request.seed)?, target))
     }
 }
 

@@ -4,7 +4,7 @@
 use super::embeddings::{BatchSlopes, Embeddings};
 use super::noise::{EVERY, Noise, squared_length};
 use super::optimizer::{Adam, TASK, rate};
-use super::plan::{Plan, plan};
+use super::plan::{NOTHING, Plan, plan};
 use super::sparse;
 use crate::error::LearnError;
 use crate::fit::{Goal, Sample};
@@ -76,6 +76,26 @@ impl<'a> Learner<'a> {
         let plan = plan(spec, goal, layout, sample, seed)?;
         let scale = Scale::of(goal.task, &sample.target);
         let weights = initial(&plan, goal, sample, seed);
+        Ok(Learner::with(spec, goal, plan, scale, weights, seed))
+    }
+
+    /// Goes on from a network that has learned, of whatever shape it is.
+    pub fn going_on(spec: &'a NetworkSpec, parts: &NetworkParts, seed: u64) -> Learner<'a> {
+        let task = match parts.link {
+            Link::Identity => Task::Regression,
+            Link::Logistic => Task::Binary,
+            Link::Softmax => Task::Multiclass,
+        };
+        let goal = Goal { task, outputs: parts.output.outputs as usize };
+        let scale = Scale { mean: parts.mean, deviation: parts.deviation };
+        let mut learner = Learner::with(spec, goal, Plan::of(parts), scale, parts.weights(), seed);
+        for (table, known) in learner.tables.iter_mut().zip(&parts.tables) {
+            known.weights.iter().enumerate().for_each(|(at, weight)| table.weights.restore(at, *weight));
+        }
+        learner
+    }
+
+    fn with(spec: &'a NetworkSpec, goal: Goal, plan: Plan, scale: Scale, weights: Vec<f32>, seed: u64) -> Learner<'a> {
         let widths = plan.slots.iter().map(|table| plan.tables[*table].dimension);
         let offsets = widths.scan(0, |at, width| Some(std::mem::replace(at, *at + width))).collect();
         let readers = |table: usize| (0..plan.slots.len()).filter(|slot| plan.slots[*slot] == table).collect();
@@ -85,7 +105,7 @@ impl<'a> Learner<'a> {
             .enumerate()
             .map(|(at, table)| Embeddings::new(*table, readers(at), spec.embedding_storage))
             .collect();
-        Ok(Learner {
+        Learner {
             spec,
             goal,
             seed,
@@ -100,7 +120,7 @@ impl<'a> Learner<'a> {
             gradient: vec![0.0; weights.len()],
             weights,
             plan,
-        })
+        }
     }
 
     /// Rows of a part: the least that keeps the kernels busy, more where batches are large. It depends on the declaration
@@ -269,6 +289,8 @@ impl<'a> Learner<'a> {
             place: table.plan.place,
             weights: table.weights.to_f32(),
         };
+        // The table of nothing is the last, so that the places of others stay.
+        let read_table = |table: &usize| Some(*table as u32).filter(|_| self.plan.tables[*table] != NOTHING);
         let cross: Vec<Dense> = layers.by_ref().take(self.plan.shape.cross).collect();
         let mut rest: Vec<Dense> = layers.collect();
         let output = rest.split_off(self.plan.shape.hidden.len()).swap_remove(0);
@@ -276,8 +298,8 @@ impl<'a> Learner<'a> {
         NetworkParts {
             link: Link::of(self.goal.task),
             numeric: self.plan.numeric.clone(),
-            tables: self.tables.iter().map(table).collect(),
-            slots: self.plan.slots.iter().map(|table| Some(*table as u32)).collect(),
+            tables: self.tables.iter().filter(|table| table.plan != NOTHING).map(table).collect(),
+            slots: self.plan.slots.iter().map(read_table).collect(),
             cross,
             hidden: hidden.map(|(dense, units)| Hidden { dense, residual: units.residual }).collect(),
             output,

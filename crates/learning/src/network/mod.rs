@@ -17,7 +17,7 @@ use crate::error::LearnError;
 use crate::fit::{Goal, Sample, Stopping, Watch, loss};
 use crate::keyed::{Purpose, bits};
 use inference::network::Place;
-use inference::{Model, NetworkModel};
+use inference::{Model, NetworkModel, NetworkParts};
 use learner::{Batch, Learner};
 use rayon::prelude::*;
 use vocabulary::inputs::{Inputs, Layout};
@@ -82,6 +82,24 @@ pub(crate) fn fit_stopping(
     Ok(run.best)
 }
 
+/// Goes on learning from where `parts` are, for `epochs`, with the declaration's rates from their beginning.
+pub(crate) fn fine_tune(
+    spec: &NetworkSpec,
+    parts: &NetworkParts,
+    layout: &Layout,
+    sample: &Sample,
+    epochs: u32,
+    watch: &Watch,
+) -> Result<NetworkModel, LearnError> {
+    let mut run = Run::from(Learner::going_on(spec, parts, watch.seed), watch);
+    while run.epoch < epochs {
+        run.pass(sample, watch)?;
+        run.next_epoch();
+        watch.step(u64::from(run.epoch), u64::from(epochs), None);
+    }
+    run.learner.finished(layout, sample)
+}
+
 /// A fit on its way.
 struct Run<'a> {
     learner: Learner<'a>,
@@ -102,14 +120,17 @@ impl<'a> Run<'a> {
         sample: &Sample,
         watch: &Watch,
     ) -> Result<Run<'a>, LearnError> {
-        let learner = Learner::new(spec, goal, layout, sample, watch.seed)?;
+        Ok(Run::from(Learner::new(spec, goal, layout, sample, watch.seed)?, watch))
+    }
+
+    fn from(learner: Learner<'a>, watch: &Watch) -> Run<'a> {
         let best = Stopping { rounds: 0, scores: Vec::new(), notes: Vec::new() };
         let mut run = Run { learner, epoch: 0, step: 0, best, least: f64::INFINITY };
         if let Some(state) = watch.resume() {
             // A state that cannot be read changes nothing: the fit then begins anew.
             let _ = run.restore(&state);
         }
-        Ok(run)
+        run
     }
 
     /// The rest of an epoch, in an order that the seed and the epoch choose.

@@ -58,7 +58,7 @@ pub(super) fn read(
         scope.spawn(move || fetch(request.source, from.row, &send));
         let (mut at, mut newest) = (from, None);
         for batch in receive {
-            let labelled = label(request.spec, batch?, at).map_err(|error| counted(error, at.row))?;
+            let labelled = label_at(request.spec, batch?, at)?;
             if let Some(times) = &labelled.times {
                 if newest.is_some_and(|newest| times.first().is_some_and(|first| *first < newest)) {
                     return Err(disorder(request.spec, at.row));
@@ -74,8 +74,13 @@ pub(super) fn read(
     })
 }
 
+/// As [`label`], where errors count rows in the data.
+pub(super) fn label_at(spec: &ModelSpec, batch: RecordBatch, at: Cursor) -> Result<Labelled, LearnError> {
+    label(spec, batch, at).map_err(|error| counted(error, at.row))
+}
+
 /// Sends batches until there are no more, or nobody wants them.
-fn fetch(source: &dyn RowSource, first: u64, send: &SyncSender<Result<RecordBatch, LearnError>>) {
+pub(super) fn fetch(source: &dyn RowSource, first: u64, send: &SyncSender<Result<RecordBatch, LearnError>>) {
     match source.pass(first) {
         Ok(batches) => {
             for batch in batches {

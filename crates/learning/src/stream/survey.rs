@@ -65,8 +65,16 @@ impl Count {
         self.parts[part as usize]
     }
 
-    pub fn part(&self, at: Cursor) -> Part {
+    fn part(&self, at: Cursor) -> Part {
         self.division.of(at)
+    }
+
+    /// Whether a row with an outcome, between the first and the last of some parts that follow one another, is of them.
+    pub fn within(&self, parts: &[Part], row: u64) -> bool {
+        match self.division {
+            Division::Rank { .. } => true,
+            Division::Key { .. } => parts.contains(&self.division.of(Cursor { row, rank: 0 })),
+        }
     }
 }
 
@@ -108,9 +116,8 @@ pub(super) fn count(request: &StreamRequest<'_>) -> Result<Count, LearnError> {
 /// Figures of the rows of one part.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Facts {
-    /// Where its first row is.
-    pub start: Cursor,
-    /// The row after its last.
+    /// Its first row, and the row after its last.
+    pub start: u64,
     pub end: u64,
     pub span: Option<(Timestamp, Timestamp)>,
     least: f64,
@@ -213,7 +220,7 @@ fn owned(batch: &RecordBatch, rows: &[u32]) -> Result<RecordBatch, LearnError> {
 
 fn note(facts: &mut Option<Facts>, at: Cursor, target: f64, time: Option<Timestamp>) {
     let span = time.map(|time| (time, time));
-    let facts = facts.get_or_insert(Facts { start: at, end: 0, span, least: target, most: target });
+    let facts = facts.get_or_insert(Facts { start: at.row, end: 0, span, least: target, most: target });
     facts.end = at.row + 1;
     facts.least = facts.least.min(target);
     facts.most = facts.most.max(target);

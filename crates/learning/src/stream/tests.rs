@@ -45,7 +45,6 @@ fn request<'a>(spec: &'a ModelSpec, contract: &'a Contract, source: &'a dyn RowS
         threads: 2,
         parent: None,
         earlier: &[],
-        teacher: None,
         program: "0.0.0",
         progress: &|_| {},
         checkpoints: None,
@@ -136,8 +135,8 @@ fn a_run_that_is_stopped_goes_on_where_it_was() {
     let source = Cut::new(&rows, 5000);
     let whole = train_streaming(&request(&spec, &contract, &source)).unwrap();
     let read = source.read.swap(0, Ordering::Relaxed);
-    // Two chunks in each epoch, then one in each pass over the validation and the test rows.
-    for boundary in [0, 3, 5] {
+    // Two chunks in each epoch of each of three fits.
+    for boundary in [0, 4, 7] {
         let folder = tempfile::tempdir().unwrap();
         let attempt = |left| {
             let checkpoints = StopAt::new(folder.path(), &STOP, left);
@@ -146,7 +145,7 @@ fn a_run_that_is_stopped_goes_on_where_it_was() {
         assert!(matches!(attempt(boundary), Err(LearnError::Stopped)), "at {boundary}");
         source.read.store(0, Ordering::Relaxed);
         assert_eq!(attempt(u32::MAX).unwrap().digest, whole.digest, "stopped at {boundary}");
-        assert!(source.read.load(Ordering::Relaxed) < read, "what was learned is not read again");
+        assert!(boundary == 0 || source.read.load(Ordering::Relaxed) < read, "what was learned is not read again");
     }
     let folder = tempfile::tempdir().unwrap();
     let checkpoints = StopAt::new(folder.path(), &STOP, u32::MAX);

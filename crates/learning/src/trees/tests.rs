@@ -327,3 +327,19 @@ fn infinity_is_refused_by_name() {
     let error = answers(Task::Regression, 2, &[], dense, vec![1.0; 50]).unwrap_err().to_string();
     assert!(error.contains("column \"c1\" is infinite in row 20"), "{error}");
 }
+
+#[test]
+fn a_declaration_out_of_range_is_named() {
+    let mut declared = crate::testing::spec(Task::Multiclass);
+    let trees = r#"{"monotone": {"wind": 2}, "node_column_share": 0.0, "row_sampling": "gradient", "depth": 6}"#;
+    declared.learner.trees = serde_json::from_str(trees).unwrap();
+    assert_eq!((declared.learner.trees.depth, declared.learner.trees.max_bins), (6, 256));
+    let problems = declared.problems(&crate::testing::contract());
+    let whats: Vec<&str> = problems.iter().map(|problem| problem.what.as_str()).collect();
+    for part in
+        ["monotone: 2 of \"wind\" is neither 1 nor -1", "not for task = \"multiclass\"", "node_column_share = 0 is"]
+    {
+        assert!(whats.iter().any(|what| what.contains(part)), "{part} is not among {whats:?}");
+    }
+    assert_eq!(whats.len(), 3, "{whats:?}");
+}

@@ -126,8 +126,12 @@ impl Declared {
 
     /// The declaration with the point's values.
     pub fn spec(&self, point: &Point) -> Result<ModelSpec, TuneError> {
-        let values = self.space.json(point);
-        self.patched(&values).map_err(TuneError::Space)
+        self.with(&self.space.json(point))
+    }
+
+    /// The declaration with these values by their keys.
+    pub fn with(&self, values: &Map<String, Value>) -> Result<ModelSpec, TuneError> {
+        self.patched(values).map_err(TuneError::Space)
     }
 
     /// Which learner the point is of.

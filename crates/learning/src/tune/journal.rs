@@ -5,7 +5,8 @@
 //! little, and finds here what came of each. A line that is lost, whole or in part, is measured again with the same result.
 
 use super::error::TuneError;
-use super::logic::Outcome;
+use super::logic::{Job, Outcome};
+use super::trial::{Trial, trials_of};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 use std::collections::HashMap;
@@ -38,6 +39,20 @@ impl Record {
         let failure = || self.failure.clone().unwrap_or_default();
         Outcome { loss: self.loss.ok_or_else(failure), cpu_seconds: self.cpu_seconds }
     }
+}
+
+/// The trials of a search by its journal, which may be running: what a page shows meanwhile. Damaged lines are left out.
+pub fn trials_so_far(path: &Path) -> Result<Vec<Trial>, TuneError> {
+    let bytes = std::fs::read(path).map_err(|source| TuneError::Journal { path: path.to_owned(), source })?;
+    let lines = bytes.split_inclusive(|byte| *byte == b'\n');
+    let mut records: Vec<Record> = lines.skip(1).filter_map(body).collect();
+    records.sort_by_key(|record| record.trial);
+    let results = records.iter().map(|record| (Job { trial: record.trial, rung: record.rung }, record.outcome()));
+    let values = |trial| match records.binary_search_by_key(&trial, |record| record.trial) {
+        Ok(place) => records[place].point.clone(),
+        Err(_) => Map::new(),
+    };
+    Ok(trials_of(results, values))
 }
 
 #[derive(Default)]

@@ -19,6 +19,7 @@ mod tests;
 mod trial;
 
 pub use error::TuneError;
+pub use journal::trials_so_far;
 pub use logic::Settings;
 pub use model::{Clocks, TuneRequest, Tuned, run};
 pub use plot::plot;

@@ -82,8 +82,6 @@ pub struct Tuned {
     /// Place of the best trial among `trials`.
     pub best: usize,
     pub trials: Vec<Trial>,
-    /// Each trial's values by their keys.
-    pub points: Vec<Map<String, Value>>,
     /// Last loss of the declared values, for each learner that was searched; none where they were not measured.
     pub declared: Vec<(LearnerKind, Option<f64>)>,
     pub metric: TuningMetric,
@@ -158,13 +156,15 @@ pub fn run(request: &TuneRequest) -> Result<Tuned, TuneError> {
             None => LearnError::Stopped.into(),
         });
     };
-    let point = &searched.trials[best].point;
-    let own = |point: &Point| searched.trials.iter().find(|trial| trial.point == *point).and_then(Trial::loss);
+    let values = searched.trials[best].values.clone();
+    let own = |point: &Point| {
+        let values = declared.space.json(point);
+        searched.trials.iter().find(|trial| trial.values == values).and_then(Trial::loss)
+    };
     Ok(Tuned {
-        spec: declared.spec(point)?,
-        values: declared.space.json(point),
+        spec: declared.with(&values)?,
+        values,
         best,
-        points: searched.trials.iter().map(|trial| declared.space.json(&trial.point)).collect(),
         declared: declared.first.iter().map(|point| (declared.kind(point), own(point))).collect(),
         metric: tuning.metric,
         shares: settings.shares,
@@ -269,7 +269,8 @@ impl ModelObjective<'_> {
         let kind = self.declared.kind(point);
         let spec = self.declared.spec(point)?;
         let fitted = self.fitted(kind)?;
-        let train = fitted.train.thinned(share, self.request.seed);
+        let thinned = (share < 1.0).then(|| fitted.train.thinned(share, self.request.seed));
+        let train = thinned.as_ref().unwrap_or(&fitted.train);
         let goal = Goal::of(&spec);
         let watch = Watch {
             seed: self.request.seed,
@@ -315,14 +316,18 @@ impl Fitted {
         kind: LearnerKind,
         spec: &LearnerSpec,
         goal: Goal,
-        train: Sample,
+        train: &Sample,
         watch: &Watch,
     ) -> Result<Stopping, LearnError> {
         let Fitted { layout, validation, .. } = self;
         match kind {
-            LearnerKind::Linear => linear::fit_stopping(&spec.linear, goal, layout, &train, validation, watch),
-            LearnerKind::Network => network::fit_stopping(&spec.network, goal, layout, &train, validation, watch),
-            _ => trees::fit_stopping(&spec.trees, goal, layout, train, validation.thinned(1.0, 0), watch),
+            LearnerKind::Linear => linear::fit_stopping(&spec.linear, goal, layout, train, validation, watch),
+            LearnerKind::Network => network::fit_stopping(&spec.network, goal, layout, train, validation, watch),
+            _ => {
+                // Trees keep their rows in a form of their own, and take them.
+                let taken = |sample: &Sample| sample.thinned(1.0, 0);
+                trees::fit_stopping(&spec.trees, goal, layout, taken(train), taken(validation), watch)
+            }
         }
     }
 }

@@ -16,11 +16,11 @@ const BOTTOM: f64 = 48.0;
 const CLIPPED: f64 = 0.1;
 
 const STYLE: &str = "\
-.search{--ink:#191d21;--soft:#5d656d;--rule:#e2dfd7;--first:#9aa3ab;--middle:#b8500a;--last:#0b6e6e;--failed:#b3261e;\
+.search{--ink:#191d21;--soft:#5d656d;--rule:#e2dfd7;--first:#9aa3ab;--paper:#fdfcfa;--middle:#b8500a;--last:#0b6e6e;--failed:#b3261e;\
 font:13px Inter,'Segoe UI',Roboto,'Helvetica Neue','Liberation Sans',Arial,sans-serif}\
-@media(prefers-color-scheme:dark){.search{--ink:#e9ebe8;--soft:#a3acb0;--rule:#3b4448;--first:#78838a;--middle:#f0914e;\
+@media(prefers-color-scheme:dark){.search{--ink:#e9ebe8;--soft:#a3acb0;--rule:#3b4448;--first:#78838a;--paper:#161b1e;--middle:#f0914e;\
 --last:#4cc2b6;--failed:#ff8c7d}}\
-.search text{fill:var(--soft)}.search .title{fill:var(--ink);font-weight:600}.search .grid{stroke:var(--rule)}\
+.search .paper{fill:var(--paper)}.search text{fill:var(--soft)}.search .title{fill:var(--ink);font-weight:600}.search .grid{stroke:var(--rule)}\
 .search .best{fill:none;stroke:var(--ink);stroke-width:1.5}.search .failed{stroke:var(--failed);stroke-width:1.5}";
 
 /// Losses over the trials' numbers. Each rung has its colour; the line is the best so far at the highest rung that any
@@ -31,7 +31,8 @@ pub fn plot(trials: &[Trial], measure: &str) -> String {
     let measure = escaped(measure);
     let mut svg = format!(
         "<svg xmlns=\"http://www.w3.org/2000/svg\" class=\"search\" viewBox=\"0 0 {WIDTH} {HEIGHT}\" role=\"img\" \
-         aria-label=\"{measure} of {} trials\">\n<style>{STYLE}</style>\n",
+         aria-label=\"{measure} of {} trials\">\n<style>{STYLE}</style>\n\
+         <rect class=\"paper\" width=\"{WIDTH}\" height=\"{HEIGHT}\" rx=\"4\"/>\n",
         trials.len()
     );
     draw(&mut svg, |svg| {
@@ -212,12 +213,11 @@ fn escaped(text: &str) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::super::space::Point;
     use super::*;
 
     fn trial(number: u32, losses: &[f64], failure: Option<&str>) -> Trial {
-        let point = Point(vec![]);
-        Trial { number, point, losses: losses.to_vec(), failure: failure.map(str::to_owned), cpu_seconds: 0.0 }
+        let values = serde_json::Map::new();
+        Trial { number, values, losses: losses.to_vec(), failure: failure.map(str::to_owned), cpu_seconds: 0.0 }
     }
 
     fn trials() -> Vec<Trial> {

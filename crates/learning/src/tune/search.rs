@@ -5,7 +5,7 @@ use super::error::TuneError;
 use super::journal::{Identity, Journal, Record};
 use super::logic::{Job, Logic, Outcome, Settings};
 use super::space::{Point, Space};
-use super::trial::{Trial, best_of};
+use super::trial::{Trial, best_of, trials_of};
 use std::any::Any;
 use std::collections::{HashMap, VecDeque};
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
@@ -109,6 +109,19 @@ pub enum Ending {
     UsedUp,
     /// It was asked to stop; it can go on from its journal.
     Stopped,
+}
+
+impl Ending {
+    /// As the end of a sentence that begins with "the search ended because".
+    pub fn reason(self) -> &'static str {
+        match self {
+            Ending::Trials => "all trials were made",
+            Ending::Time => "its time was up",
+            Ending::Money => "its money was spent",
+            Ending::UsedUp => "the space holds no more points",
+            Ending::Stopped => "it was asked to stop",
+        }
+    }
 }
 
 #[derive(Debug)]
@@ -312,9 +325,10 @@ impl Carried<'_> {
         self.shared.close();
         // What was in flight at the end comes in too.
         while self.receive(&mut arrived, &mut book)? {}
-        let ending = if self.runtime.stop.load(Ordering::Relaxed) {
+        let cut_off = self.logic.next_finished().is_some();
+        let ending = if cut_off && self.runtime.stop.load(Ordering::Relaxed) {
             Ending::Stopped
-        } else if self.logic.next_finished().is_some() {
+        } else if cut_off {
             Ending::Time
         } else if money_is_gone {
             Ending::Money
@@ -323,7 +337,8 @@ impl Carried<'_> {
         } else {
             Ending::Trials
         };
-        let trials = book.trials(self.logic.points());
+        let (space, points) = (self.logic.space(), self.logic.points());
+        let trials = trials_of(book.results, |trial| space.json(&points[trial as usize]));
         let best = best_of(&trials);
         Ok(Searched { best, trials, ending, cpu_seconds: book.cpu_seconds, notes: self.journal.notes })
     }
@@ -416,23 +431,5 @@ impl Book {
                 self.best = Some((job.rung, loss));
             }
         }
-    }
-
-    fn trials(&mut self, points: &[Point]) -> Vec<Trial> {
-        self.results.sort_by_key(|(job, _)| (job.trial, job.rung));
-        let mut trials: Vec<Trial> = Vec::new();
-        for (job, outcome) in &self.results {
-            if trials.last().is_none_or(|last| last.number != job.trial) {
-                trials.push(Trial::new(job.trial, points[job.trial as usize].clone()));
-            }
-            if let Some(trial) = trials.last_mut() {
-                trial.cpu_seconds += outcome.cpu_seconds;
-                match &outcome.loss {
-                    Ok(loss) => trial.losses.push(*loss),
-                    Err(reason) => trial.failure = Some(reason.clone()),
-                }
-            }
-        }
-        trials
     }
 }

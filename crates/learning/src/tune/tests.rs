@@ -126,12 +126,12 @@ fn early_stopping_spends_little_and_finds_the_middle() {
     let searched = ATTEMPT.of(&Bowl::default()).unwrap();
     let best = &searched.trials[searched.best.unwrap()];
     assert!(best.loss().unwrap() < 0.05, "{best:?}");
-    assert_eq!(best.point.0[0], Some(0.0));
+    assert_eq!(best.values["kind"], "near");
     let reached = |rung| searched.trials.iter().filter(|trial| trial.losses.len() > rung).count();
     assert_eq!(reached(0), 60);
     assert!((15..=22).contains(&reached(1)) && (4..=9).contains(&reached(2)), "{} {}", reached(1), reached(2));
     assert_eq!(searched.trials[0].losses.len(), 3, "what was declared is measured to the end");
-    let mut points: Vec<Vec<u64>> = searched.trials.iter().map(|trial| trial.point.key()).collect();
+    let mut points: Vec<String> = searched.trials.iter().map(|trial| format!("{:?}", trial.values)).collect();
     points.sort();
     points.dedup();
     assert_eq!(points.len(), 60, "no point twice");
@@ -155,6 +155,7 @@ fn a_killed_search_ends_as_if_it_had_not_been() {
         let bowl = bowl();
         let again = Attempt { workers: 1 + cut as usize % 4, ..kept }.of(&bowl).unwrap();
         same(&whole, &again);
+        assert_eq!(trials_so_far(&path).unwrap(), whole.trials, "the journal shows what the search found");
         let lines = bytes[..length].iter().filter(|byte| **byte == b'\n').count().saturating_sub(1);
         assert_eq!(bowl.evaluations.into_inner() as usize, evaluations - lines, "nothing is measured twice");
     }
@@ -187,7 +188,7 @@ fn time_ends_a_search_and_going_on_with_as_much_time_changes_nothing() {
     same(&first, &again);
     let whole = ATTEMPT.of(&Bowl::default()).unwrap();
     for trial in &first.trials {
-        assert_eq!(trial.point, whole.trials[trial.number as usize].point, "what was decided before is the same");
+        assert_eq!(trial.values, whole.trials[trial.number as usize].values, "what was decided before is the same");
     }
     same(&Attempt { seconds: None, ..short }.of(&Bowl::default()).unwrap(), &whole);
 }
@@ -227,7 +228,7 @@ fn a_small_space_is_used_up_and_no_point_comes_twice() {
     };
     let searched = search.run(&runtime).unwrap();
     assert_eq!((searched.trials.len(), searched.ending), (12, Ending::UsedUp));
-    assert_eq!(searched.trials[searched.best.unwrap()].point, Point(vec![Some(1.0)]));
+    assert_eq!(searched.trials[searched.best.unwrap()].values["n"], 1);
     assert_eq!(count.0.into_inner().unwrap().len(), 12);
 }
 

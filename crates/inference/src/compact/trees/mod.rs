@@ -14,7 +14,7 @@ use crate::trees::{Explainer, check_finite};
 use code::Leaves;
 use std::sync::OnceLock;
 use vocabulary::inputs::{Inputs, Layout};
-use walk::Forest;
+pub(crate) use walk::Forest;
 
 /// Trees in the compact form.
 pub struct CompactTreesModel {

@@ -1,10 +1,7 @@
 //! The walk of compact trees: nodes of eight bytes, brothers side by side, sixteen rows or sixteen trees of one row
 //! stepped together without branches. Leaves are added in single precision in the order of the trees, whatever the batch.
 
-#![expect(
-    unsafe_code,
-    reason = "places are checked when the forest is made; a check at each step would cost as much as the step"
-)]
+#![expect(unsafe_code, reason = "a step is five instructions; places are checked once, when the forest is made")]
 
 use crate::ensemble::{Ensemble, Node as Plain, Split, Test, Tree};
 use std::collections::HashMap;
@@ -112,7 +109,7 @@ struct Shape {
     kind: u8,
 }
 
-pub(super) struct Forest {
+pub(crate) struct Forest {
     base: Box<[f32]>,
     nodes: Box<[Node]>,
     trees: Box<[Shape]>,
@@ -125,7 +122,7 @@ pub(super) struct Forest {
 }
 
 impl Forest {
-    pub(super) fn new(ensemble: &Ensemble) -> Result<Forest, String> {
+    pub(crate) fn new(ensemble: &Ensemble) -> Result<Forest, String> {
         let mut making = Making::default();
         for tree in &ensemble.trees {
             making.tree(tree)?;
@@ -143,12 +140,12 @@ impl Forest {
         })
     }
 
-    pub(super) fn outputs(&self) -> usize {
+    pub(crate) fn outputs(&self) -> usize {
         self.base.len()
     }
 
     /// Replaces `out` by the sums of each row.
-    pub(super) fn sums(&self, inputs: &Inputs, out: &mut Vec<f64>) {
+    pub(crate) fn sums(&self, inputs: &Inputs, out: &mut Vec<f64>) {
         let (outputs, width) = (self.outputs(), self.slots.len() + 1);
         out.clear();
         out.reserve(inputs.rows * outputs);
@@ -233,13 +230,13 @@ impl Forest {
         let nodes = &self.nodes[tree.first as usize..];
         let mut at = [0u32; LANES];
         for _ in 0..tree.depth {
-            for lane in 0..LANES {
+            for (lane, at) in at.iter_mut().enumerate() {
                 // SAFETY: a walk begins at the root, and `Making::tree` leads from each node to others of its tree.
-                let node = unsafe { *nodes.get_unchecked(at[lane] as usize) };
+                let node = unsafe { *nodes.get_unchecked(*at as usize) };
                 // SAFETY: a group has `LANES` words for each of `slots.len() + 1` slots, and `Making::slot` gives out no
                 // higher place.
                 let value = unsafe { *slots.get_unchecked((node.slot & Self::places(KIND)) as usize + lane) };
-                at[lane] = u32::from(node.other) - u32::from(self.passes::<KIND>(node, value));
+                *at = u32::from(node.other) - u32::from(self.passes::<KIND>(node, value));
             }
         }
         at.map(|place| f32::from_bits(nodes[place as usize].word))
@@ -251,12 +248,12 @@ impl Forest {
         let depth = trees.iter().map(|tree| tree.depth).max().unwrap_or(0);
         let mut at = first;
         for _ in 0..depth {
-            for lane in 0..LANES {
+            for (at, first) in at.iter_mut().zip(first) {
                 // SAFETY: as in `group`.
-                let node = unsafe { *self.nodes.get_unchecked(at[lane] as usize) };
+                let node = unsafe { *self.nodes.get_unchecked(*at as usize) };
                 // SAFETY: a row has a word for each of `slots.len() + 1` slots.
                 let value = unsafe { *slots.get_unchecked(node.slot as usize / LANES) };
-                at[lane] = first[lane] + u32::from(node.other) - u32::from(self.passes::<KIND>(node, value));
+                *at = first + u32::from(node.other) - u32::from(self.passes::<KIND>(node, value));
             }
         }
         at.map(|place| f32::from_bits(self.nodes[place as usize].word))
