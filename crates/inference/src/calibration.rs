@@ -19,7 +19,7 @@ pub enum Calibration {
 }
 
 /// Probabilities below this have no logarithm that a temperature could scale.
-const PROBABILITY_MIN: f64 = 1e-15;
+pub(crate) const PROBABILITY_MIN: f64 = 1e-15;
 
 #[derive(Debug, thiserror::Error, PartialEq)]
 #[error("the calibration is unusable: {0}; fetch the version again or train it again")]

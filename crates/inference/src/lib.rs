@@ -9,6 +9,7 @@ mod calibration;
 mod compact;
 pub mod elementary;
 pub mod ensemble;
+pub mod export;
 mod forest;
 pub mod import;
 pub mod kernels;

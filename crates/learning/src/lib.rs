@@ -7,6 +7,8 @@ pub mod compress;
 mod data;
 mod direct;
 mod error;
+#[cfg(test)]
+mod exported;
 mod fit;
 mod keyed;
 mod linear;

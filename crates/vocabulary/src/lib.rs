@@ -13,6 +13,7 @@ pub mod plan;
 pub mod profile;
 pub mod record;
 pub mod suggest;
+pub mod tensors;
 pub mod time;
 pub mod tuning;
 pub mod turns;

@@ -7,7 +7,7 @@ use vocabulary::model::TimePart;
 use vocabulary::turns::sine_cosine;
 
 /// The least value of a part, and how many values it has; none for the year, which has no end.
-fn range(part: TimePart) -> Option<(i32, u32)> {
+pub(super) fn range(part: TimePart) -> Option<(i32, u32)> {
     match part {
         TimePart::Hour => Some((0, 24)),
         TimePart::MinuteOfDay => Some((0, 1440)),
@@ -29,6 +29,12 @@ pub(super) fn comes_round(part: TimePart) -> bool {
 /// Rows of the part's table, that of null among them.
 pub(super) fn table_rows(part: TimePart, years: &[i32]) -> u32 {
     1 + range(part).map_or(years.len() as u32, |(_, count)| count)
+}
+
+/// Sine and cosine of a missing instant, and of each value from the least; empty for a part that has none.
+pub(super) fn circle(part: TimePart) -> Vec<[f32; 2]> {
+    let circle = CalendarPart::new(part, &[]).circle;
+    if circle.is_empty() { circle } else { [&[[0.0; 2]], circle.as_slice()].concat() }
 }
 
 /// A part, ready to run.

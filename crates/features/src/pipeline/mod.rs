@@ -14,6 +14,7 @@ mod program;
 mod reduce;
 mod step;
 mod table;
+mod tensors;
 #[cfg(test)]
 mod tests;
 mod training;

@@ -259,3 +259,37 @@ impl Operator for Gather {
         Ok(vec![Tensor::new(String::new(), shape, data)])
     }
 }
+
+/// `Gather` of a constant's entries by places that depend on the rows: a table that is looked up.
+pub(super) struct LookUp(pub i64);
+
+impl Operator for LookUp {
+    fn run(&self, context: &Context, inputs: &[&Tensor]) -> Outputs {
+        let [table, places] = inputs else { return mismatch("it takes two inputs") };
+        let rank = table.shape.len();
+        if dimension(self.0, rank)? != 0 {
+            return mismatch("a table is looked up by its first dimension alone");
+        }
+        let (entries, width) = (table.shape[0], table.row_len());
+        let shape = [places.shape.as_slice(), &table.shape[1..]].concat();
+        if elements(&shape).is_none() {
+            return mismatch("the result is too large");
+        }
+        let mut data = Data::empty(table.datatype());
+        for place in ints(places)? {
+            let found = if *place < 0 { place.checked_add(entries as i64) } else { Some(*place) };
+            let found = found.and_then(|place| usize::try_from(place).ok()).filter(|place| *place < entries);
+            // Made-up rows may ask for anything.
+            let found = if context.trial { found.or((entries > 0).then_some(0)) } else { found };
+            let Some(at) = found else {
+                return Err(Stop::Value(format!("the place {place} is outside of {entries} entries")));
+            };
+            data.extend(&table.data, at * width, (at + 1) * width);
+        }
+        Ok(vec![Tensor::new(String::new(), shape, data)])
+    }
+
+    fn keeps_order_only(&self) -> bool {
+        true
+    }
+}
