@@ -89,7 +89,7 @@ pub async fn run(project: &Project, args: &Tune, json: bool) -> Result<bool> {
     shown["search"] = json!(id);
     shown["trials"] = json!(tuned.trials.len());
     shown["best"] = best(&tuned);
-    shown["ending"] = json!(ending(tuned.ending));
+    shown["ending"] = json!(tuned.ending.reason());
     shown["cpu_seconds"] = json!(tuned.cpu_seconds);
     shown["plot"] = json!(folder.join(PLOT_FILE));
     shown["written"] = json!(written);
@@ -163,18 +163,9 @@ fn find(
 /// Keeps the figure and what was tried for the page.
 fn keep(project: &Project, run: &Run, spec: &ModelSpec, tuned: &Tuned) -> Result<PathBuf> {
     let folder = project.state().join(SEARCHES).join(&run.id);
-    let trials: Vec<Value> = tuned
-        .trials
-        .iter()
-        .zip(&tuned.points)
-        .map(|(trial, values)| {
-            json!({ "number": trial.number, "losses": trial.losses, "failure": trial.failure,
-                "cpu_seconds": trial.cpu_seconds, "values": values })
-        })
-        .collect();
     let search = json!({ "format": 1, "id": run.id, "model": spec.name, "at": clock::wall(), "measure": tuned.metric.name(),
-        "shares": tuned.shares, "best": best(tuned), "ending": ending(tuned.ending), "cpu_seconds": tuned.cpu_seconds,
-        "trials": trials });
+        "shares": tuned.shares, "best": best(tuned), "ending": tuned.ending.reason(), "cpu_seconds": tuned.cpu_seconds,
+        "trials": tuned.trials });
     let place = |name: &str| folder.join(name);
     storage::write_atomically(&place(SEARCH_FILE), &serde_json::to_vec(&search)?)?;
     storage::write_atomically(&place(PLOT_FILE), tune::plot(&tuned.trials, tuned.metric.name()).as_bytes())?;
@@ -186,16 +177,6 @@ fn best(tuned: &Tuned) -> Value {
     json!({ "trial": trial.number, "loss": trial.losses.last(), "learner": tuned.spec.learner.kind.name(),
         "values": tuned.values, "declared": tuned.declared.iter()
             .map(|(kind, loss)| json!({ "learner": kind.name(), "loss": loss })).collect::<Vec<_>>() })
-}
-
-fn ending(ending: Ending) -> &'static str {
-    match ending {
-        Ending::Trials => "trials",
-        Ending::Time => "time",
-        Ending::Money => "money",
-        Ending::UsedUp => "used_up",
-        Ending::Stopped => "stopped",
-    }
 }
 
 fn values(tuned: &Tuned) -> String {

@@ -83,7 +83,7 @@ fn encoding(spec: &NetworkSpec, sample: &Sample, column: usize, seed: u64) -> Nu
     let mut values: Vec<f32> = values.copied().filter(|value| value.is_finite()).collect();
     values.sort_unstable_by(f32::total_cmp);
     let mut distinct = values.clone();
-    distinct.dedup();
+    distinct.dedup_by(|a, b| a == b);
     if distinct.len() <= 2 {
         return Numeric::Plain;
     }
@@ -98,13 +98,22 @@ fn encoding(spec: &NetworkSpec, sample: &Sample, column: usize, seed: u64) -> Nu
     }
 }
 
-/// Edges at the quantiles, or at every value where there are few.
+/// Edges at quantiles. A value that many rows share takes one interval, however many quantiles fall on it, and the others
+/// are for the rest: a column that is mostly zero would have none for what is not.
 fn edges(bins: usize, sorted: &[f32], distinct: &[f32]) -> Numeric {
-    let mut edges: Vec<f32> = if distinct.len() <= bins + 1 {
-        distinct.to_vec()
-    } else {
-        (0..=bins).map(|at| sorted[(sorted.len() - 1) * at / bins]).collect()
-    };
+    let mut edges = vec![distinct[0]];
+    let (mut rows, mut taken) = (sorted.len(), 0);
+    let groups = sorted.chunk_by(|a, b| a == b).map(<[f32]>::len);
+    for (count, next) in groups.zip(&distinct[1..]) {
+        taken += count;
+        let left = bins - (edges.len() - 1);
+        if left > 1 && taken * left >= rows {
+            edges.push(*next);
+            rows -= taken;
+            taken = 0;
+        }
+    }
+    edges.push(distinct[distinct.len() - 1]);
     // Neighbours so close that 1 / width is no ordinary number would make infinite inputs.
     edges.dedup_by(|next, last| next <= last || !(1.0 / (*next - *last)).is_normal());
     if edges.len() < 2 { Numeric::Plain } else { Numeric::PiecewiseLinear { edges } }
@@ -221,11 +230,19 @@ mod tests {
     }
 
     #[test]
-    fn edges_lie_at_quantiles_and_repeated_values_make_none() {
-        let values: Vec<f32> = (0..1000).map(|at| if at < 500 { 0.0 } else { (at - 500) as f32 }).collect();
-        let mut distinct = values.clone();
-        distinct.dedup();
-        let Numeric::PiecewiseLinear { edges } = edges(4, &values, &distinct) else { panic!("no edges") };
-        assert_eq!(edges, [0.0, 249.0, 499.0]);
+    fn edges_lie_at_quantiles_and_a_value_of_many_rows_takes_one_interval() {
+        let edges_of = |values: &[f32]| {
+            let mut distinct = values.to_vec();
+            distinct.dedup();
+            match edges(4, values, &distinct) {
+                Numeric::PiecewiseLinear { edges } => edges,
+                other => panic!("{other:?}"),
+            }
+        };
+        let even: Vec<f32> = (0..=1000).map(|at| at as f32).collect();
+        assert_eq!(edges_of(&even), [0.0, 251.0, 501.0, 751.0, 1000.0]);
+        let mostly_zero: Vec<f32> = (0..1000).map(|at| if at < 910 { 0.0 } else { (at - 900) as f32 }).collect();
+        assert_eq!(edges_of(&mostly_zero), [0.0, 10.0, 40.0, 70.0, 99.0]);
+        assert_eq!(edges_of(&[1.0, 2.0, 5.0]), [1.0, 2.0, 5.0]);
     }
 }

@@ -71,7 +71,7 @@ fn sample(task: Task, rows: std::ops::Range<usize>, layout: &Layout) -> Sample {
 }
 
 fn small() -> NetworkSpec {
-    NetworkSpec { hidden: vec![32, 16], ..NetworkSpec::default() }
+    NetworkSpec { hidden: vec![32, 16], cross_layers: 0, bins: 16, ..NetworkSpec::default() }
 }
 
 fn found(spec: &NetworkSpec, task: Task, tables: Option<[u32; 2]>) -> (Stopping, f64) {
