@@ -6,6 +6,7 @@ mod evaluate;
 mod import;
 mod init;
 mod operate;
+mod predict;
 mod quickstart;
 mod replay;
 mod reproduce;
@@ -36,7 +37,7 @@ pub async fn run(cli: Cli) -> Result<bool> {
         Command::Reproduce { version, threads } => reproduce::run(&project()?, &version, threads, json).await,
         Command::Evaluate(args) => evaluate::evaluate(&project()?, &args, json).await,
         Command::Compare(args) => evaluate::compare(&project()?, &args, json).await,
-        Command::Predict(args) => evaluate::predict(&project()?, &args, json).await,
+        Command::Predict(args) => predict::run(&project()?, &args, json).await,
         Command::Import(args) => import::run(&project()?, &args, json).await,
         Command::Token { action: TokenAction::Create { role: _, tenant } } => token::create(&project()?, &tenant, json),
         Command::Versions { model } => versions::list(&project()?, model.as_deref(), json).await,
