@@ -54,6 +54,16 @@ pub enum Command {
     Compress(Compress),
     /// Which columns say something, which are noise, and what each costs
     Select(Select),
+    /// Writes a version as an ONNX file that gives the same answers, and says what its inputs are
+    Export {
+        /// model@7, model@live, or a digest
+        version: String,
+        #[arg(long, value_name = "FILE.onnx")]
+        out: PathBuf,
+        /// Take the model's own inputs as two matrices, instead of raw columns as far as tensors can express the pipeline
+        #[arg(long)]
+        matrices: bool,
+    },
     /// Trains a version again from its lineage and compares the bytes
     Reproduce {
         /// model@7, model@live, or a digest

@@ -64,9 +64,9 @@ fn task(link: Link) -> Task {
 
 fn export(predictors: &[&Predictor], task: Task, inputs: InputForm) -> Exported {
     let members: Vec<Member> = predictors.iter().map(|predictor| Member { predictor, inputs }).collect();
-    let classes = if task == Task::Regression { Vec::new() } else { ["no", "yes", "perhaps"].map(String::from).to_vec() };
-    let export =
-        Export { model: "arrival", version: "0", task, target: "late", classes: &classes, members: &members };
+    let classes =
+        if task == Task::Regression { Vec::new() } else { ["no", "yes", "perhaps"].map(String::from).to_vec() };
+    let export = Export { model: "arrival", version: "0", task, target: "late", classes: &classes, members: &members };
     export_onnx(&export).unwrap()
 }
 

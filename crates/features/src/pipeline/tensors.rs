@@ -10,9 +10,7 @@ use std::collections::{BTreeMap, HashMap};
 use vocabulary::Digest;
 use vocabulary::contract::{ColumnKind, Contract};
 use vocabulary::model::TimePart;
-use vocabulary::tensors::{
-    Bins, Given, Gives, Key, Part, PartGives, Quantity, Scaled, Table, TensorStep, TensorSteps,
-};
+use vocabulary::tensors::{Bins, Given, Gives, Key, Part, PartGives, Quantity, Scaled, Table, TensorStep, TensorSteps};
 
 /// Combinations of closed columns' categories that are listed at most.
 const COMBINATIONS_MAX: usize = 10_000;

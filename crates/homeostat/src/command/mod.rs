@@ -3,6 +3,7 @@
 mod check;
 mod compress;
 mod evaluate;
+mod export;
 mod import;
 mod init;
 mod operate;
@@ -34,6 +35,7 @@ pub async fn run(cli: Cli) -> Result<bool> {
         Command::Tune(args) => tune::run(&project()?, &args, json).await,
         Command::Compress(args) => compress::run(&project()?, &args, json).await,
         Command::Select(args) => select::run(&project()?, &args, json).await,
+        Command::Export { version, out, matrices } => export::run(&project()?, &version, &out, matrices, json).await,
         Command::Reproduce { version, threads } => reproduce::run(&project()?, &version, threads, json).await,
         Command::Evaluate(args) => evaluate::evaluate(&project()?, &args, json).await,
         Command::Compare(args) => evaluate::compare(&project()?, &args, json).await,
