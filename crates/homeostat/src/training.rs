@@ -82,6 +82,7 @@ pub async fn make(
         threads: threads(order.threads),
         parent: order.parent,
         earlier: &earlier,
+        start: None,
         teacher: None,
         program: env!("CARGO_PKG_VERSION"),
         progress,

@@ -66,25 +66,33 @@ pub(super) struct Batch<'a> {
 }
 
 impl<'a> Learner<'a> {
+    /// Begins with random numbers, or with those of `start`.
     pub fn new(
         spec: &'a NetworkSpec,
         goal: Goal,
         layout: &Layout,
         sample: &Sample,
         seed: u64,
+        start: Option<&NetworkParts>,
     ) -> Result<Learner<'a>, LearnError> {
-        let plan = plan(spec, goal, layout, sample, seed)?;
-        let scale = Scale::of(goal.task, &sample.target);
-        let weights = initial(&plan, goal, sample, seed);
+        let plan = start.map_or_else(|| plan(spec, goal, layout, sample, seed), |start| Ok(Plan::of(start)))?;
+        let scale = match start {
+            Some(start) => Scale { mean: start.mean, deviation: start.deviation },
+            None => Scale::of(goal.task, &sample.target),
+        };
+        let weights = start.map_or_else(|| initial(&plan, goal, sample, seed), NetworkParts::weights);
         let widths = plan.slots.iter().map(|table| plan.tables[*table].dimension);
         let offsets = widths.scan(0, |at, width| Some(std::mem::replace(at, *at + width))).collect();
         let readers = |table: usize| (0..plan.slots.len()).filter(|slot| plan.slots[*slot] == table).collect();
-        let tables = plan
+        let mut tables: Vec<Embeddings> = plan
             .tables
             .iter()
             .enumerate()
             .map(|(at, table)| Embeddings::new(*table, readers(at), spec.embedding_storage))
             .collect();
+        for (table, start) in tables.iter_mut().zip(start.iter().flat_map(|start| &start.tables)) {
+            table.weights.adopt(&start.weights);
+        }
         Ok(Learner {
             spec,
             goal,
@@ -325,7 +333,7 @@ fn silence(share: f64, kept: f32, draw: impl Fn(u64) -> u64, units: &mut [f32]) 
 
 /// Uniform between +-sqrt(6 / inputs) before rectified units (He et al., ICCV 2015), +-sqrt(3 / inputs) before the
 /// outputs, whose bias is what a model of no inputs would say; zero in cross layers, which then pass their inputs on.
-fn initial(plan: &Plan, goal: Goal, sample: &Sample, seed: u64) -> Vec<f32> {
+pub(super) fn initial(plan: &Plan, goal: Goal, sample: &Sample, seed: u64) -> Vec<f32> {
     let places = plan.shape.places();
     let mut weights = vec![0.0; plan.shape.len()];
     for (layer, place) in places.iter().enumerate().skip(plan.shape.cross) {
