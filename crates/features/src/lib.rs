@@ -24,6 +24,6 @@ pub use canonical::{canonical, canonical_columns, canonical_schema};
 pub use enforce::{Action, Enforced, Enforcer, Rejected, ViolationKind, Violations};
 pub use error::{FeatureError, RowProblem};
 pub use infer::{InferHints, infer_contract};
-pub use pipeline::{CollisionReport, Fitted, Pipeline, Recipe};
+pub use pipeline::{CollisionReport, Extended, Fitted, Growth, Pipeline, Recipe};
 pub use rows::{RowReader, row_to_json, rows_from_json};
 pub use target::target_values;

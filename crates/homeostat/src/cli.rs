@@ -233,9 +233,13 @@ pub struct Train {
     /// Threads; the result is the same for any number
     #[arg(long, default_value_t = 0)]
     pub threads: usize,
-    /// Learn from events at or after this instant
-    #[arg(long, value_name = "TIME")]
+    /// Learn from events at or after this instant; or go on from a version, such as model@3, growing it where the
+    /// declaration asks for more
+    #[arg(long, value_name = "TIME|VERSION")]
     pub from: Option<String>,
+    /// Share of the version's weights that is kept, the rest being as if begun anew
+    #[arg(long, value_name = "SHARE", requires = "from")]
+    pub shrink: Option<f64>,
     /// Learn from what was known before this instant
     #[arg(long, value_name = "TIME")]
     pub to: Option<String>,

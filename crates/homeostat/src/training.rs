@@ -11,7 +11,7 @@ use arrow::compute::{concat_batches, filter_record_batch, lexsort_to_indices, ta
 use arrow::datatypes::{SchemaRef, TimestampMicrosecondType};
 use features::{Enforcer, RowReader, Violations};
 use inference::{Bundle, section};
-use learning::{Checkpoints, LearnError, Limits, Progress, StreamRequest, TrainRequest, Trained};
+use learning::{Checkpoints, LearnError, Limits, Progress, Start, StreamRequest, TrainRequest, Trained};
 use serde::{Deserialize, Serialize};
 use std::collections::HashMap;
 use std::path::PathBuf;
@@ -39,6 +39,12 @@ pub struct Order {
     /// Versions whose own training is averaged into this one's answers.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub average_with: Vec<Digest>,
+    /// The version that is gone on from.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub start: Option<Digest>,
+    /// Share of its weights that is kept; all of them without.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub shrink: Option<f64>,
     /// Values of the learners, instead of those in the model's file.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub learner_spec: Option<Box<LearnerSpec>>,
@@ -109,6 +115,8 @@ pub struct Training<'a> {
     pub threads: usize,
     pub parent: Option<Digest>,
     pub earlier: &'a [Bundle],
+    /// The version that is gone on from.
+    pub start: Option<Start<'a>>,
     pub program: &'a str,
     pub progress: &'a (dyn Fn(Progress) + Sync),
     pub checkpoints: Option<&'a dyn Checkpoints>,
@@ -116,7 +124,7 @@ pub struct Training<'a> {
 
 impl Training<'_> {
     pub fn of(&self, rows: &Rows<'_>) -> Result<Trained, LearnError> {
-        let Training { spec, contract, learner, seed, threads, parent, earlier, program, progress, checkpoints } =
+        let Training { spec, contract, learner, seed, threads, parent, earlier, start, program, progress, checkpoints } =
             *self;
         match rows {
             Rows::Loaded(TrainingSet { rows, .. }) => learning::train(&TrainRequest {
@@ -128,10 +136,14 @@ impl Training<'_> {
                 threads,
                 parent,
                 earlier,
+                start,
                 teacher: None,
                 program,
                 progress,
                 checkpoints,
+            }),
+            Rows::Streamed(_) if start.is_some() => Err(LearnError::Start {
+                what: "rows that are streamed cannot be learned on top of a version".to_owned(),
             }),
             Rows::Streamed(source) => learning::train_streaming(&StreamRequest {
                 spec,
@@ -170,6 +182,7 @@ pub async fn make(
     let rows = Rows::of(project, spec, order).await?;
     let earlier = earlier(project, spec, contract, &order.average_with)?;
     let checkpoints = run.checkpoints()?;
+    let start = started_from(project, order)?;
     let training = Training {
         spec,
         contract,
@@ -178,6 +191,7 @@ pub async fn make(
         threads: threads(order.threads),
         parent: order.parent,
         earlier: &earlier,
+        start: start.as_ref().map(|version| Start { version, shrink: order.shrink.unwrap_or(1.0) }),
         program: env!("CARGO_PKG_VERSION"),
         progress,
         checkpoints: Some(&checkpoints),
@@ -239,6 +253,11 @@ pub async fn make(
         })
         .await?;
     Ok(Made { version, cpu_seconds: clock::cpu_seconds() - cpu_before })
+}
+
+/// The version that an order goes on from.
+pub fn started_from(project: &Project, order: &Order) -> Result<Option<Bundle>> {
+    order.start.map(|digest| Ok(Bundle::decode(&project.blobs().get(&digest)?)?)).transpose()
 }
 
 /// The versions to average with, as far as declaration and contract were the same.

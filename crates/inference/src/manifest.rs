@@ -42,7 +42,7 @@ pub struct Manifest {
     /// The version that this one was made from.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub parent: Option<Digest>,
-    /// How it was made from its parent, where it was not trained but made smaller.
+    /// How it was made from its parent, where it was made smaller or went on from it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub made_by: Option<String>,
     /// Bundles whose own training is averaged into the answers, newest first.

@@ -105,6 +105,7 @@ fn learn(spec: &ModelSpec, contract: &Contract, rows: &RecordBatch, threads: usi
         threads,
         parent: None,
         earlier: &[],
+        start: None,
         teacher: None,
         program: "0",
         progress: &note,

@@ -25,6 +25,8 @@ pub(crate) enum Purpose {
     Frequencies = 5,
     /// Of embeddings that are kept in half the bits.
     Rounding = 6,
+    /// Which units a growing layer copies, and how their weights are split.
+    Growth = 7,
 }
 
 /// 64 bits for (seed, purpose, step, row): the finaliser of SplitMix64 (Steele et al., OOPSLA 2014) over each in turn.

@@ -17,6 +17,7 @@ mod network;
 mod paired;
 pub mod select;
 mod split;
+mod start;
 mod stream;
 mod taught;
 #[cfg(test)]
@@ -34,6 +35,7 @@ pub use fit::{Phase, Progress, class_loss, log_loss};
 pub use metrics::{ECE_BINS, evaluate};
 pub use paired::{Difference, paired};
 pub use split::{Split, split};
+pub use start::Start;
 pub use stream::{Batches, ContinueRequest, Limits, RowSource, StreamRequest, continue_linear, train_streaming};
 pub use train::{HeldOut, Measured, Teacher, TrainRequest, Trained, train};
 pub use trees::{Continuation, continue_trees};

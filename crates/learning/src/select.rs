@@ -192,6 +192,7 @@ fn with_job<T>(
         threads: request.threads,
         parent: None,
         earlier: &[],
+        start: None,
         teacher: None,
         program: "",
         progress: &|_| {},

@@ -7,6 +7,8 @@
 //!    test rows with the calibration of step 2. Beyond [`REFIT_ROWS_MAX`] rows the model of step 2 is measured instead.
 //! 4. With `split.refit`, or without test rows, the same is done on all rows, and that model goes into the bundle. The
 //!    metrics stay those of step 3: no row judges a model that learned from it.
+//!
+//! With a start all of it goes on from that version, with its pipeline.
 
 use crate::calibrate;
 use crate::checkpoint::Checkpoints;
@@ -15,11 +17,13 @@ use crate::error::LearnError;
 use crate::fit::{Goal, Phase, Progress, Sample, Stopping, Watch, loss};
 use crate::metrics::evaluate;
 use crate::split::{Split, split};
+use crate::start::{Compiled, Opened, Start};
 use crate::{linear, network, taught, trees};
 use arrow::record_batch::RecordBatch;
 use features::{Pipeline, Recipe, target_values};
 use inference::elementary::exp;
 use inference::{Bundle, Calibration, MANIFEST_FORMAT, Manifest, Model, Predictor, TimeSpan, load_model, section};
+use std::sync::Arc;
 use vocabulary::model::{ClassWeights, LearnerKind, Task};
 use vocabulary::profile::{LossReference, REFERENCE_FORMAT, Reference, bounded_loss};
 use vocabulary::{Contract, Digest, Metrics, ModelSpec, Timestamp};
@@ -44,6 +48,8 @@ pub struct TrainRequest<'a> {
     pub parent: Option<Digest>,
     /// Earlier trainings whose answers are averaged with this one's.
     pub earlier: &'a [Bundle],
+    /// A version to go on from; it is then the parent.
+    pub start: Option<Start<'a>>,
     /// A version that teaches: what is learned is what it says, beside what came true.
     pub teacher: Option<Teacher<'a>>,
     /// Version of the program, for lineage.
@@ -115,12 +121,17 @@ pub(crate) struct Job<'a> {
     own_weights: Option<Vec<f64>>,
     rows_without_outcome: u64,
     pub(crate) split: Split,
+    /// The version to go on from, and what is to be said of the rows that judge.
+    start: Option<Arc<Opened>>,
+    notes: Vec<String>,
 }
 
 /// What a learner found on the validation rows.
 pub(crate) struct Found {
     learner: LearnerKind,
     pub(crate) pipeline: Pipeline,
+    /// As [`Compiled`] has them.
+    origins: Vec<Vec<u32>>,
     pub(crate) stopping: Stopping,
     pub(crate) loss: f64,
     pub(crate) notes: Vec<String>,
@@ -146,13 +157,17 @@ impl<'a> Job<'a> {
         let own_weights = data::weights(spec, request.rows)?;
         let rows_without_outcome = (target.len() - labelled.len()) as u64;
         let mut split = split(&labelled, &spec.split, spec.time.is_some(), request.seed);
+        let start = request.start.as_ref();
+        let start = start.map(|start| Opened::new(start, spec, request.contract, request.learner)).transpose()?;
+        let notes = start.as_ref().and_then(|start| start.unseen(&labelled, times.as_deref(), &mut split));
         if request.teacher.is_some() {
             split.train = taught::with_unlabelled(&split, &target);
         }
         for (rows, part) in [(&split.train, "train"), (&split.validation, "validation")] {
             check_variety(spec, &target, rows, part)?;
         }
-        let job = Job { request, target, times, own_weights, rows_without_outcome, split };
+        let (start, notes) = (start.map(Arc::new), notes.into_iter().collect());
+        let job = Job { request, target, times, own_weights, rows_without_outcome, split, start, notes };
         job.claim()?;
         Ok(job)
     }
@@ -173,6 +188,9 @@ impl<'a> Job<'a> {
                 hasher.update(&answer.to_le_bytes());
             });
         }
+        if let Some(Opened { digest, shrink, .. }) = self.start.as_deref() {
+            hasher.update(format!("{digest} {shrink}").as_bytes());
+        }
         let identity = hasher.finalize();
         match checkpoints.load("run") {
             Some(known) if known == identity.as_bytes() => Ok(()),
@@ -191,7 +209,8 @@ impl<'a> Job<'a> {
             Task::Multiclass => calibrate::choose_temperature(&found.stopping.scores, &outcome),
         };
         let spec = self.request.spec;
-        let Found { learner, pipeline, stopping, mut notes, .. } = found;
+        let Found { learner, pipeline, origins, stopping, notes, .. } = found;
+        let mut notes = [self.notes.clone(), notes].concat();
         let rounds = stopping.rounds;
         let refit = |rows: &[u32], phase| self.refit(learner, rows, rounds, phase);
 
@@ -207,7 +226,7 @@ impl<'a> Job<'a> {
                 let (pipeline, model) = refit(&whole, Phase::Refit)?;
                 (pipeline, model, whole)
             } else {
-                let model = self.fit_rounds(learner, &pipeline, &self.split.train, rounds, Phase::Refit)?;
+                let model = self.fit_rounds(learner, &pipeline, &origins, &self.split.train, rounds, Phase::Refit)?;
                 (pipeline, model, self.split.train.clone())
             };
             let predictor = Predictor { model, calibration: calibration.clone() };
@@ -255,8 +274,8 @@ impl<'a> Job<'a> {
             refitted_on_all,
             time: self.span(&learned),
             rounds,
-            parent: self.request.parent,
-            made_by: None,
+            parent: self.start.as_ref().map_or(self.request.parent, |start| Some(start.digest)),
+            made_by: self.start.as_ref().map(|start| start.made_by(model.as_ref(), rounds)).transpose()?,
             averaged_with: self.request.earlier.iter().map(Bundle::digest).collect(),
             program: self.request.program.to_owned(),
             layout: pipeline.layout().clone(),
@@ -272,7 +291,8 @@ impl<'a> Job<'a> {
 
     /// Fits each learner that is asked for with early stopping; the lowest validation loss wins, the first where equal.
     fn choose(&self) -> Result<(Found, Vec<(LearnerKind, f64)>), LearnError> {
-        let kinds: &[LearnerKind] = match self.request.learner {
+        let learner = self.start.as_ref().map_or(self.request.learner, |start| start.learner);
+        let kinds: &[LearnerKind] = match learner {
             LearnerKind::Auto => &[LearnerKind::Trees, LearnerKind::Linear, LearnerKind::Network],
             LearnerKind::Trees => &[LearnerKind::Trees],
             LearnerKind::Linear => &[LearnerKind::Linear],
@@ -291,7 +311,7 @@ impl<'a> Job<'a> {
     }
 
     pub(crate) fn try_learner(&self, learner: LearnerKind) -> Result<Found, LearnError> {
-        let (pipeline, notes) = self.fit_pipeline(learner, &self.split.train)?;
+        let Compiled { pipeline, notes, origins } = self.compile(learner, &self.split.train)?;
         let sample = self.sample(&pipeline, &self.split.train)?;
         let validation = Sample {
             inputs: pipeline.transform(&data::select(self.request.rows, &self.split.validation)?)?,
@@ -302,10 +322,20 @@ impl<'a> Job<'a> {
         self.report(learner, Phase::Fit, 0, 1);
         let watch = self.watch(learner, Phase::Fit);
         let outcome = validation.target.clone();
+        let start = self.start.as_deref();
         let fit = || match learner {
-            LearnerKind::Linear => linear::fit_stopping(&spec.linear, goal, layout, &sample, &validation, &watch),
-            LearnerKind::Network => network::fit_stopping(&spec.network, goal, layout, &sample, &validation, &watch),
-            _ => trees::fit_stopping(&spec.trees, goal, layout, sample, validation, &watch),
+            LearnerKind::Linear => {
+                let start = start.and_then(Opened::linear);
+                linear::fit_stopping_from(&spec.linear, goal, layout, &sample, &validation, start.as_ref(), &watch)
+            }
+            LearnerKind::Network => {
+                let start = start.and_then(|start| start.network(&origins));
+                network::fit_stopping_from(&spec.network, goal, layout, &sample, &validation, start.as_ref(), &watch)
+            }
+            _ => {
+                let start = start.and_then(Opened::trees);
+                trees::fit_stopping_from(&spec.trees, goal, layout, sample, validation, start, &watch)
+            }
         };
         let stopping = match watch.finished().and_then(|bytes| Stopping::from_bytes(&bytes)) {
             Some(stopping) => stopping,
@@ -317,7 +347,7 @@ impl<'a> Job<'a> {
         };
         let loss = loss(goal.task, &stopping.scores, &outcome);
         let notes = [notes, stopping.notes.clone()].concat();
-        Ok(Found { learner, pipeline, stopping, loss, notes })
+        Ok(Found { learner, pipeline, origins, stopping, loss, notes })
     }
 
     /// The same rows with other outcomes.
@@ -332,7 +362,7 @@ impl<'a> Job<'a> {
         pipeline: &Pipeline,
         rounds: u32,
     ) -> Result<Box<dyn Model>, LearnError> {
-        self.fit_rounds(learner, pipeline, &self.split.train, rounds, Phase::Fit)
+        self.fit_rounds(learner, pipeline, &[], &self.split.train, rounds, Phase::Fit)
     }
 
     fn refit(
@@ -342,8 +372,8 @@ impl<'a> Job<'a> {
         rounds: u32,
         phase: Phase,
     ) -> Result<(Pipeline, Box<dyn Model>), LearnError> {
-        let (pipeline, _) = self.fit_pipeline(learner, rows)?;
-        let model = self.fit_rounds(learner, &pipeline, rows, rounds, phase)?;
+        let Compiled { pipeline, origins, .. } = self.compile(learner, rows)?;
+        let model = self.fit_rounds(learner, &pipeline, &origins, rows, rounds, phase)?;
         Ok((pipeline, model))
     }
 
@@ -351,6 +381,7 @@ impl<'a> Job<'a> {
         &self,
         learner: LearnerKind,
         pipeline: &Pipeline,
+        origins: &[Vec<u32>],
         rows: &[u32],
         rounds: u32,
         phase: Phase,
@@ -363,10 +394,20 @@ impl<'a> Job<'a> {
             return Ok(model);
         }
         let sample = self.sample(pipeline, rows)?;
+        let start = self.start.as_deref();
         let model = match learner {
-            LearnerKind::Linear => linear::fit(&spec.linear, goal, layout, &sample, rounds, &watch)?,
-            LearnerKind::Network => network::fit(&spec.network, goal, layout, &sample, rounds, &watch)?,
-            _ => trees::fit(&spec.trees, goal, layout, sample, rounds, &watch)?,
+            LearnerKind::Linear => {
+                let start = start.and_then(Opened::linear);
+                linear::fit_from(&spec.linear, goal, layout, &sample, start.as_ref(), rounds, &watch)?
+            }
+            LearnerKind::Network => {
+                let start = start.and_then(|start| start.network(origins));
+                network::fit_from(&spec.network, goal, layout, &sample, start.as_ref(), rounds, &watch)?
+            }
+            _ => {
+                let start = start.and_then(Opened::trees);
+                trees::fit_from(&spec.trees, goal, layout, sample, start, rounds, &watch)?
+            }
         };
         watch.finish(&model.to_bytes())?;
         Ok(model)
@@ -377,15 +418,23 @@ impl<'a> Job<'a> {
         learner: LearnerKind,
         rows: &[u32],
     ) -> Result<(Pipeline, Vec<String>), LearnError> {
+        self.compile(learner, rows).map(|compiled| (compiled.pipeline, compiled.notes))
+    }
+
+    /// The pipeline, fitted to these rows, or the start's own.
+    fn compile(&self, learner: LearnerKind, rows: &[u32]) -> Result<Compiled, LearnError> {
         self.report(learner, Phase::Features, 0, 1);
         let TrainRequest { spec, contract, rows: batch, seed, .. } = *self.request;
+        if let Some(start) = &self.start {
+            return start.compile(spec, batch, rows);
+        }
         let recipe = match learner {
             LearnerKind::Linear => Recipe::Linear,
             LearnerKind::Network => Recipe::Network,
             _ => Recipe::Trees,
         };
         let fitted = Pipeline::fit(spec, contract, recipe, batch, rows, &self.target, seed)?;
-        Ok((fitted.pipeline, fitted.notes))
+        Ok(Compiled { pipeline: fitted.pipeline, notes: fitted.notes, origins: Vec::new() })
     }
 
     pub fn sample(&self, pipeline: &Pipeline, rows: &[u32]) -> Result<Sample, LearnError> {

@@ -7,6 +7,7 @@
 
 mod calendar;
 mod collisions;
+mod extend;
 mod fit;
 mod means;
 mod plan;
@@ -21,6 +22,7 @@ mod training;
 mod transform;
 
 pub use collisions::CollisionReport;
+pub use extend::{Extended, Growth};
 
 use crate::FeatureError;
 use arrow::record_batch::RecordBatch;

@@ -1,5 +1,6 @@
 //! Stories and properties of the pipeline as a whole.
 
+mod extend;
 mod files;
 mod network;
 mod odd;

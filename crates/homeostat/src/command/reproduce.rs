@@ -6,6 +6,7 @@ use crate::project::Project;
 use crate::training::{self, Order, Rows, Training};
 use anyhow::{Context, Result, bail};
 use inference::{Bundle, Manifest, section};
+use learning::Start;
 use serde_json::json;
 use vocabulary::{Contract, ModelSpec};
 
@@ -15,7 +16,7 @@ pub async fn run(project: &Project, version: &str, threads: usize, json: bool) -
     let order: Order = serde_json::from_value(version.lineage["order"].clone())
         .with_context(|| format!("{} was not trained here, so that there is nothing to train again", version.name()))?;
     let manifest: Manifest = bundle.json(section::MANIFEST)?;
-    if let Some(steps) = &manifest.made_by {
+    if let (Some(steps), false) = (&manifest.made_by, version.lineage["steps"].is_null()) {
         bail!("{} was made from its parent ({steps}); reproduce the parent, then compress it again", version.name());
     }
     let spec: ModelSpec = bundle.json(section::SPEC)?;
@@ -28,6 +29,7 @@ pub async fn run(project: &Project, version: &str, threads: usize, json: bool) -
         bar.set_position(step.done);
         bar.set_message(format!("{} {}", step.learner.name(), step.phase.name()));
     };
+    let start = training::started_from(project, &order)?;
     let training = Training {
         spec: &spec,
         contract: &contract,
@@ -36,6 +38,7 @@ pub async fn run(project: &Project, version: &str, threads: usize, json: bool) -
         threads: training::threads(threads),
         parent: manifest.parent,
         earlier: &[],
+        start: start.as_ref().map(|version| Start { version, shrink: order.shrink.unwrap_or(1.0) }),
         program: &manifest.program,
         progress: &progress,
         checkpoints: None,

@@ -6,15 +6,15 @@ use crate::runs::{self, Run};
 use crate::traced;
 use crate::training::{self, Order};
 use crate::{clock, output};
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail};
 use learning::Progress;
 use serde_json::{Value, json};
 use std::io::Write;
 use std::sync::Mutex;
 use std::sync::atomic::Ordering;
 use storage::catalog::Version;
-use vocabulary::Timestamp;
 use vocabulary::model::LearnerKind;
+use vocabulary::{Digest, Timestamp};
 
 impl From<Learner> for LearnerKind {
     fn from(learner: Learner) -> Self {
@@ -40,12 +40,22 @@ pub async fn run(project: &Project, args: &Train, json: bool) -> Result<bool> {
         Some(name) => project.model(name)?,
         None => project.only_model()?,
     };
+    // A version to go on from, or an instant to learn from.
+    let named = args.from.as_ref().filter(|text| text.contains('@') || text.parse::<Digest>().is_ok());
+    let start = match named {
+        Some(name) => Some(super::versions::resolve(project, name).await?.digest),
+        None if args.shrink.is_some() => bail!("--shrink is for a version to go on from: --from VERSION"),
+        None => None,
+    };
+    let from = if start.is_some() { Ok(None) } else { instant(&args.from) };
     let order = Order {
         model: spec.name.clone(),
         learner: args.learner.map(LearnerKind::from),
         seed: args.seed,
         threads: args.threads,
-        from: instant(&args.from)?,
+        from: from?,
+        start,
+        shrink: args.shrink,
         to: instant(&args.to)?,
         stream: args.stream,
         ..Order::default()

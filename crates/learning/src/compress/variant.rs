@@ -5,6 +5,7 @@
 use super::smaller::{self, Aid};
 use crate::data;
 use crate::error::LearnError;
+use crate::start;
 use crate::train::{Measured, Teacher, TrainRequest, train};
 use arrow::record_batch::RecordBatch;
 use features::Pipeline;
@@ -102,7 +103,7 @@ impl<'a> Ground<'a> {
         taught_by: Option<Vec<f64>>,
     ) -> Result<Self, LearnError> {
         let manifest: Manifest = bundle.json(section::MANIFEST)?;
-        if let Some(steps) = &manifest.made_by {
+        if let Some(steps) = manifest.made_by.as_ref().filter(|made_by| !start::is_continued(made_by)) {
             return Err(LearnError::Compressed { model: manifest.model, steps: steps.clone() });
         }
         let trained = train(&TrainRequest { teacher: None, earlier: &[], parent: manifest.parent, ..request })?;
@@ -176,8 +177,8 @@ impl<'a> Ground<'a> {
                 let teacher = Some(Teacher { answers: &self.teacher, share: TEACHER_SHARE });
                 let mut spec = self.request.spec.clone();
                 smaller::student(&mut spec.learner, learner);
-                let request =
-                    TrainRequest { spec: &spec, learner, teacher, earlier: &[], checkpoints: None, ..self.request };
+                let parts = TrainRequest { start: None, earlier: &[], checkpoints: None, ..self.request };
+                let request = TrainRequest { spec: &spec, learner, teacher, ..parts };
                 let trained = train(&request)?;
                 notes.extend(trained.notes);
                 (opened(&trained.bundle)?, trained.measured, trained.manifest, trained.bundle)

@@ -6,6 +6,7 @@ mod cells;
 mod float;
 mod learner;
 mod order;
+mod start;
 mod state;
 mod team;
 
@@ -17,6 +18,7 @@ use vocabulary::model::LinearSpec;
 
 pub(crate) use learner::{DIVERGED, Learner, Rows, Scale, check};
 pub(crate) use order::shuffled;
+pub(crate) use start::Start;
 pub(crate) use state::Reader;
 
 /// Epochs without improvement on the validation rows after which learning stops.
@@ -31,7 +33,20 @@ pub(crate) fn fit(
     epochs: u32,
     watch: &Watch,
 ) -> Result<Box<dyn Model>, LearnError> {
-    let mut course = Course::begin(spec, goal, layout, sample, watch)?;
+    fit_from(spec, goal, layout, sample, None, epochs, watch)
+}
+
+/// As [`fit`], going on from `start` where there is one.
+pub(crate) fn fit_from(
+    spec: &LinearSpec,
+    goal: Goal,
+    layout: &Layout,
+    sample: &Sample,
+    start: Option<&Start>,
+    epochs: u32,
+    watch: &Watch,
+) -> Result<Box<dyn Model>, LearnError> {
+    let mut course = Course::begin(spec, goal, layout, sample, start, watch)?;
     while course.epoch < epochs {
         course.pass(sample, watch)?;
         watch.step(u64::from(course.epoch), u64::from(epochs), None);
@@ -49,7 +64,20 @@ pub(crate) fn fit_stopping(
     validation: &Sample,
     watch: &Watch,
 ) -> Result<Stopping, LearnError> {
-    let mut course = Course::begin(spec, goal, layout, sample, watch)?;
+    fit_stopping_from(spec, goal, layout, sample, validation, None, watch)
+}
+
+/// As [`fit_stopping`], going on from `start` where there is one.
+pub(crate) fn fit_stopping_from(
+    spec: &LinearSpec,
+    goal: Goal,
+    layout: &Layout,
+    sample: &Sample,
+    validation: &Sample,
+    start: Option<&Start>,
+    watch: &Watch,
+) -> Result<Stopping, LearnError> {
+    let mut course = Course::begin(spec, goal, layout, sample, start, watch)?;
     let mut scores = Vec::new();
     while course.epoch < spec.epochs.max(1) && !course.is_over() {
         course.pass(sample, watch)?;
@@ -80,14 +108,18 @@ impl Course {
         goal: Goal,
         layout: &Layout,
         sample: &Sample,
+        start: Option<&Start>,
         watch: &Watch,
     ) -> Result<Course, LearnError> {
         check(&sample.inputs, layout)?;
         let new = || {
-            let scale = Scale::of(goal.task, &sample.target);
-            let learner = Learner::new(spec, goal, layout, scale, sample.inputs.rows);
+            let learner = match start {
+                Some(start) => start.learner(spec, goal, layout, sample),
+                None => Learner::new(spec, goal, layout, Scale::of(goal.task, &sample.target), sample.inputs.rows),
+            };
             let best = Stopping { rounds: 0, scores: Vec::new(), notes: Vec::new() };
-            Course { learner, outcome: scale.outcome(&sample.target), epoch: 0, batch: 0, best, least: f64::INFINITY }
+            let outcome = learner.scale().outcome(&sample.target);
+            Course { learner, outcome, epoch: 0, batch: 0, best, least: f64::INFINITY }
         };
         let mut course = new();
         if let Some(kept) = watch.resume()

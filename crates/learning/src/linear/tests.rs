@@ -157,7 +157,7 @@ fn a_run_that_is_stopped_and_goes_on_ends_with_the_same_bytes() {
 #[test]
 fn damaged_state_is_none_and_the_fit_begins_anew() {
     let rows = sample(BINARY, 500);
-    let mut course = Course::begin(&spec(LinearMethod::Ftrl), BINARY, &layout(), &rows, &watch(None)).unwrap();
+    let mut course = Course::begin(&spec(LinearMethod::Ftrl), BINARY, &layout(), &rows, None, &watch(None)).unwrap();
     course.pass(&rows, &watch(None)).unwrap();
     let state = course.state(0);
     assert!(course.restore(&state).is_some());

@@ -66,17 +66,26 @@ pub(super) struct Batch<'a> {
 }
 
 impl<'a> Learner<'a> {
+    /// Begins with random numbers, or with those of `start`.
     pub fn new(
         spec: &'a NetworkSpec,
         goal: Goal,
         layout: &Layout,
         sample: &Sample,
         seed: u64,
+        start: Option<&NetworkParts>,
     ) -> Result<Learner<'a>, LearnError> {
-        let plan = plan(spec, goal, layout, sample, seed)?;
-        let scale = Scale::of(goal.task, &sample.target);
-        let weights = initial(&plan, goal, sample, seed);
-        Ok(Learner::with(spec, goal, plan, scale, weights, seed))
+        let plan = start.map_or_else(|| plan(spec, goal, layout, sample, seed), |start| Ok(Plan::of(start)))?;
+        let scale = match start {
+            Some(start) => Scale { mean: start.mean, deviation: start.deviation },
+            None => Scale::of(goal.task, &sample.target),
+        };
+        let weights = start.map_or_else(|| initial(&plan, goal, sample, seed), NetworkParts::weights);
+        let mut learner = Learner::with(spec, goal, plan, scale, weights, seed);
+        for (table, start) in learner.tables.iter_mut().zip(start.iter().flat_map(|start| &start.tables)) {
+            table.weights.adopt(&start.weights);
+        }
+        Ok(learner)
     }
 
     /// Goes on from a network that has learned, of whatever shape it is.
@@ -90,7 +99,7 @@ impl<'a> Learner<'a> {
         let scale = Scale { mean: parts.mean, deviation: parts.deviation };
         let mut learner = Learner::with(spec, goal, Plan::of(parts), scale, parts.weights(), seed);
         for (table, known) in learner.tables.iter_mut().zip(&parts.tables) {
-            known.weights.iter().enumerate().for_each(|(at, weight)| table.weights.restore(at, *weight));
+            table.weights.adopt(&known.weights);
         }
         learner
     }
@@ -99,7 +108,7 @@ impl<'a> Learner<'a> {
         let widths = plan.slots.iter().map(|table| plan.tables[*table].dimension);
         let offsets = widths.scan(0, |at, width| Some(std::mem::replace(at, *at + width))).collect();
         let readers = |table: usize| (0..plan.slots.len()).filter(|slot| plan.slots[*slot] == table).collect();
-        let tables = plan
+        let tables: Vec<Embeddings> = plan
             .tables
             .iter()
             .enumerate()
@@ -347,7 +356,7 @@ fn silence(share: f64, kept: f32, draw: impl Fn(u64) -> u64, units: &mut [f32]) 
 
 /// Uniform between +-sqrt(6 / inputs) before rectified units (He et al., ICCV 2015), +-sqrt(3 / inputs) before the
 /// outputs, whose bias is what a model of no inputs would say; zero in cross layers, which then pass their inputs on.
-fn initial(plan: &Plan, goal: Goal, sample: &Sample, seed: u64) -> Vec<f32> {
+pub(super) fn initial(plan: &Plan, goal: Goal, sample: &Sample, seed: u64) -> Vec<f32> {
     let places = plan.shape.places();
     let mut weights = vec![0.0; plan.shape.len()];
     for (layer, place) in places.iter().enumerate().skip(plan.shape.cross) {

@@ -5,6 +5,7 @@
 //! (`inference::network::tower`), so that a gradient of an embedding never has the size of its table.
 
 mod embeddings;
+mod grow;
 mod learner;
 mod noise;
 mod optimizer;
@@ -12,6 +13,7 @@ mod plan;
 mod rows;
 mod sparse;
 mod state;
+mod warm;
 
 use crate::error::LearnError;
 use crate::fit::{Goal, Sample, Stopping, Watch, loss};
@@ -22,6 +24,8 @@ use learner::{Batch, Learner};
 use rayon::prelude::*;
 use vocabulary::inputs::{Inputs, Layout};
 use vocabulary::model::NetworkSpec;
+
+pub(crate) use warm::Start;
 
 const DIVERGED: LearnError = LearnError::Diverged { parameter: "learner.network.learning_rate" };
 
@@ -37,7 +41,20 @@ pub(crate) fn fit(
     epochs: u32,
     watch: &Watch,
 ) -> Result<Box<dyn Model>, LearnError> {
-    let mut run = Run::new(spec, goal, layout, sample, watch)?;
+    fit_from(spec, goal, layout, sample, None, epochs, watch)
+}
+
+/// As [`fit`], going on from `start` where there is one.
+pub(crate) fn fit_from(
+    spec: &NetworkSpec,
+    goal: Goal,
+    layout: &Layout,
+    sample: &Sample,
+    start: Option<&Start>,
+    epochs: u32,
+    watch: &Watch,
+) -> Result<Box<dyn Model>, LearnError> {
+    let mut run = Run::new(spec, goal, layout, sample, start, watch)?;
     while run.epoch < epochs {
         run.pass(sample, watch)?;
         run.next_epoch();
@@ -55,7 +72,20 @@ pub(crate) fn fit_stopping(
     validation: &Sample,
     watch: &Watch,
 ) -> Result<Stopping, LearnError> {
-    let mut run = Run::new(spec, goal, layout, sample, watch)?;
+    fit_stopping_from(spec, goal, layout, sample, validation, None, watch)
+}
+
+/// As [`fit_stopping`], going on from `start` where there is one.
+pub(crate) fn fit_stopping_from(
+    spec: &NetworkSpec,
+    goal: Goal,
+    layout: &Layout,
+    sample: &Sample,
+    validation: &Sample,
+    start: Option<&Start>,
+    watch: &Watch,
+) -> Result<Stopping, LearnError> {
+    let mut run = Run::new(spec, goal, layout, sample, start, watch)?;
     let total = u64::from(spec.epochs.max(1));
     while run.epoch < spec.epochs.max(1) && !run.tired() {
         run.pass(sample, watch)?;
@@ -118,9 +148,12 @@ impl<'a> Run<'a> {
         goal: Goal,
         layout: &Layout,
         sample: &Sample,
+        start: Option<&Start>,
         watch: &Watch,
     ) -> Result<Run<'a>, LearnError> {
-        Ok(Run::from(Learner::new(spec, goal, layout, sample, watch.seed)?, watch))
+        let start = start.map(|start| start.grown(spec, goal, layout, sample, watch.seed)).transpose()?;
+        let learner = Learner::new(spec, goal, layout, sample, watch.seed, start.as_ref())?;
+        Ok(Run::from(learner, watch))
     }
 
     fn from(learner: Learner<'a>, watch: &Watch) -> Run<'a> {

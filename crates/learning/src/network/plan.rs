@@ -81,11 +81,7 @@ pub(super) fn plan(
     let numeric: Vec<Numeric> = (0..layout.dense.len()).map(|column| encoding(spec, sample, column, seed)).collect();
     let numeric_width = numeric.iter().map(Numeric::width).sum();
     let (mut tables, slots) = tables(spec, layout, sample)?;
-    let bytes = match spec.embedding_storage {
-        EmbeddingStorage::F32 => 4.0,
-        EmbeddingStorage::Bf16 => 2.0,
-    };
-    fit_into(&mut tables, ((spec.embedding_mb * 1e6 / bytes) as usize).min(TABLE_NUMBERS_MAX));
+    fit_into(&mut tables, limit(spec));
     let inputs = numeric_width + slots.iter().map(|table| tables[*table].dimension).sum::<usize>();
     let mut below = inputs;
     let mut hidden = Vec::with_capacity(spec.hidden.len());
@@ -96,6 +92,15 @@ pub(super) fn plan(
     }
     let shape = Shape { inputs, cross: spec.cross_layers as usize, hidden, outputs: goal.outputs };
     Ok(Plan { numeric, tables, slots, numeric_width, shape })
+}
+
+/// Numbers that all embeddings may have.
+pub(super) fn limit(spec: &NetworkSpec) -> usize {
+    let bytes = match spec.embedding_storage {
+        EmbeddingStorage::F32 => 4.0,
+        EmbeddingStorage::Bf16 => 2.0,
+    };
+    ((spec.embedding_mb * 1e6 / bytes) as usize).min(TABLE_NUMBERS_MAX)
 }
 
 /// A column of few values, or none, stays as it is.

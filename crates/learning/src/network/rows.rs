@@ -65,6 +65,14 @@ impl Rows {
         }
     }
 
+    /// Takes over numbers, each rounded to the nearest that can be kept.
+    pub fn adopt(&mut self, from: &[f32]) {
+        match self {
+            Rows::F32(values) => values.copy_from_slice(from),
+            Rows::Bf16(values) => values.iter_mut().zip(from).for_each(|(value, new)| *value = narrowed(*new, 1 << 15)),
+        }
+    }
+
     /// Takes back what [`Rows::to_f32`] gave, number by number.
     pub fn restore(&mut self, at: usize, value: f32) {
         match self {

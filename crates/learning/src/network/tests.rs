@@ -237,7 +237,7 @@ fn a_state_of_another_shape_begins_anew() {
         let checkpoints = StopAfter::new(usize::MAX, kept);
         fit(&spec, goal(Task::Binary), &layout, &train, 1, &watch(Some(&checkpoints))).unwrap().to_bytes()
     };
-    let run = Run::new(&spec, goal(Task::Binary), &layout, &train, &watch(None)).unwrap();
+    let run = Run::new(&spec, goal(Task::Binary), &layout, &train, None, &watch(None)).unwrap();
     let mut state = run.to_bytes();
     state.truncate(state.len() - 4);
     assert_eq!(bytes(Some(state)), bytes(None));
@@ -288,4 +288,127 @@ fn rates_that_leave_finite_numbers_are_named() {
     let Err(error) = fit(&spec, goal(Task::Regression), &layout, &train, 1, &watch(None)) else { panic!("no error") };
     assert!(error.to_string().contains("learner.network.learning_rate"), "{error}");
     assert!(fit_stopping(&spec, goal(Task::Regression), &layout, &train, &train, &watch(None)).is_err());
+}
+
+/// A small network after two epochs, by the declaration.
+fn trained(spec: &NetworkSpec, task: Task) -> inference::network::NetworkParts {
+    let layout = layout(OWN);
+    let model = fit(spec, goal(task), &layout, &sample(task, 0..4000, &layout), 2, &watch(None)).unwrap();
+    NetworkModel::from_bytes(&model.to_bytes(), &layout).unwrap().parts().clone()
+}
+
+/// Larger in everything that can be.
+fn larger() -> NetworkSpec {
+    NetworkSpec {
+        hidden: vec![48, 48, 24],
+        residual: true,
+        cross_layers: 1,
+        embedding_width: Some(9),
+        bins: 24,
+        ..small()
+    }
+}
+
+const SMALL: &[&[u32]] = &[&[32, 16], &[20], &[24, 24]];
+
+#[test]
+fn a_grown_network_begins_with_the_answers_of_the_small_one() {
+    for (task, hidden) in [Task::Binary, Task::Regression, Task::Multiclass].into_iter().zip(SMALL) {
+        let spec = NetworkSpec { hidden: hidden.to_vec(), residual: true, embedding_width: Some(5), ..small() };
+        let (parts, layout) = (trained(&spec, task), layout(OWN));
+        let start = Start { parts: &parts, spec: &spec, origins: &[], shrink: 1.0 };
+        let (rows, new) = (sample(task, 4000..5000, &layout), larger());
+        let run = Run::new(&new, goal(task), &layout, &rows, Some(&start), &watch(None)).unwrap();
+        let grown = NetworkModel::new(run.learner.parts(), layout.clone()).unwrap();
+        let units: Vec<u32> = grown.parts().hidden.iter().map(|layer| layer.dense.outputs).collect();
+        assert_eq!((units, grown.parts().cross.len()), (vec![48, 48, 24], 1));
+        assert!(grown.parts().tables.iter().all(|table| table.dimension == 9));
+        assert!(grown.parts().width() > parts.width() + 8);
+        let small = NetworkModel::new(parts, layout).unwrap();
+        let of = |model: &NetworkModel| scores(model, &rows.inputs).unwrap();
+        let unit = if task == Task::Regression { 20.0 } else { 1.0 };
+        assert!(
+            of(&small).iter().zip(of(&grown)).all(|(a, b)| (a - b).abs() < 1e-6 * unit * (a / unit).abs().max(1.0))
+        );
+    }
+}
+
+#[test]
+fn a_grown_fit_is_the_same_on_any_number_of_threads_and_after_stops_and_goes_down() {
+    let task = Task::Binary;
+    let (parts, layout, spec) = (trained(&small(), task), layout(OWN), NetworkSpec { cross_layers: 1, ..thorny() });
+    let spec = NetworkSpec { hidden: vec![40, 40, 16], embedding_mb: 1.0, ..spec };
+    let (train, valid) = (sample(task, 0..2000, &layout), sample(task, 2000..2500, &layout));
+    let start = Start { parts: &parts, spec: &small(), origins: &[], shrink: 0.9 };
+    let whole = |watch: &Watch| {
+        fit_from(&spec, goal(task), &layout, &train, Some(&start), 4, watch).map(|model| model.to_bytes())
+    };
+    let bytes = [1, 2, 8].map(|threads| {
+        rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap().install(|| whole(&watch(None)).unwrap())
+    });
+    assert!(bytes.iter().all(|each| *each == bytes[0]));
+    let stops = [3, 11, 8];
+    assert!(interrupted(&stops, whole) == bytes[0]);
+    let stopping = |watch: &Watch| fit_stopping_from(&spec, goal(task), &layout, &train, &valid, Some(&start), watch);
+    let found = stopping(&watch(None)).unwrap();
+    assert_eq!(interrupted(&stops, stopping).to_bytes(), found.to_bytes());
+    let anew = fit_stopping(&spec, goal(task), &layout, &train, &valid, &watch(None)).unwrap();
+    let error = |found: &Stopping| loss(task, &found.scores, &valid.target);
+    assert!(error(&found) < error(&anew), "{} beside {}", error(&found), error(&anew));
+}
+
+#[test]
+fn shrinking_lies_between_the_start_and_a_beginning() {
+    let (task, layout) = (Task::Binary, layout(OWN));
+    let (parts, spec, rows) = (trained(&small(), task), small(), sample(task, 0..4000, &layout));
+    let begun = |start: Option<&Start>| {
+        Run::new(&spec, goal(task), &layout, &rows, start, &watch(None)).unwrap().learner.parts()
+    };
+    let with = |shrink: f64| begun(Some(&Start { parts: &parts, spec: &spec, origins: &[], shrink }));
+    let fresh = begun(None);
+    let numbers = |parts: &inference::network::NetworkParts| {
+        let tables = parts.tables.iter().flat_map(|table| table.weights.clone());
+        parts.weights().into_iter().chain(tables).collect::<Vec<f32>>()
+    };
+    assert_eq!(numbers(&with(1.0)), numbers(&parts));
+    assert_eq!(numbers(&with(0.0)), numbers(&fresh));
+    for ((half, start), fresh) in numbers(&with(0.5)).iter().zip(numbers(&parts)).zip(numbers(&fresh)) {
+        assert!((half - 0.5 * (start + fresh)).abs() < 1e-6);
+    }
+}
+
+#[test]
+fn what_sparse_groups_removed_grows_back() {
+    let (task, layout) = (Task::Regression, layout(OWN));
+    let rows = sample(task, 0..8000, &layout);
+    let sparse = NetworkSpec { group_l2: 0.5, learning_rate: 0.003, ..small() };
+    let model = fit(&sparse, goal(task), &layout, &rows, 12, &watch(None)).unwrap();
+    let parts = NetworkModel::from_bytes(&model.to_bytes(), &layout).unwrap().parts().clone();
+    assert_eq!(parts.numeric[1], Numeric::Unused);
+    let (spec, start) = (small(), Start { parts: &parts, spec: &sparse, origins: &[], shrink: 1.0 });
+    let run = Run::new(&spec, goal(task), &layout, &rows, Some(&start), &watch(None)).unwrap();
+    let grown = NetworkModel::new(run.learner.parts(), layout.clone()).unwrap();
+    assert_ne!(grown.parts().numeric[1], Numeric::Unused);
+    assert_eq!(grown.parts().hidden[0].dense.outputs, 32);
+    let (mut before, after) = (Vec::new(), scores(&grown, &rows.inputs).unwrap());
+    model.predict(&rows.inputs, &mut before).unwrap();
+    assert!(before.iter().zip(&after).all(|(a, b)| (a - b).abs() < 1e-4), "of a target around 100");
+}
+
+#[test]
+fn a_declaration_smaller_than_the_start_is_refused_in_words() {
+    let (task, layout) = (Task::Binary, layout(OWN));
+    let then = NetworkSpec { hidden: vec![32], cross_layers: 1, embedding_width: Some(6), ..small() };
+    let (parts, rows) = (trained(&then, task), sample(task, 0..500, &layout));
+    let start = Start { parts: &parts, spec: &then, origins: &[], shrink: 1.0 };
+    for (spec, words) in [
+        (NetworkSpec { hidden: vec![16], ..then.clone() }, "its hidden layers [32] do not grow into"),
+        (NetworkSpec { hidden: vec![], ..then.clone() }, "learner.network.hidden"),
+        (NetworkSpec { cross_layers: 0, ..then.clone() }, "cross_layers says; declare at least 1"),
+        (NetworkSpec { embedding_width: Some(4), ..then.clone() }, "embedding_width says; declare at least 6"),
+        (NetworkSpec { embedding_width: Some(64), embedding_mb: 0.01, ..then.clone() }, "embedding_mb is for 2500"),
+    ] {
+        let error = fit_from(&spec, goal(task), &layout, &rows, Some(&start), 1, &watch(None)).map(|_| ()).unwrap_err();
+        assert!(error.to_string().contains(words), "{error}");
+    }
 }

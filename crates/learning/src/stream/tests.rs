@@ -73,6 +73,7 @@ fn as_good_as_in_memory_with_the_same_parts() {
             threads: 2,
             parent: None,
             earlier: &[],
+            start: None,
             teacher: None,
             program: "0.0.0",
             progress: &|_| {},

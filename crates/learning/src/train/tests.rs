@@ -33,6 +33,7 @@ impl Attempt {
             threads: self.threads,
             parent: None,
             earlier: &[],
+            start: None,
             teacher: None,
             program: "0.0.0",
             progress,

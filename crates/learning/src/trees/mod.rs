@@ -32,7 +32,21 @@ pub(crate) fn fit(
     rounds: u32,
     watch: &Watch,
 ) -> Result<Box<dyn Model>, LearnError> {
-    let booster = boost(spec, goal, layout, sample, None, rounds, watch)?;
+    fit_from(spec, goal, layout, sample, None, rounds, watch)
+}
+
+/// As [`fit`], for `rounds` more than `start` has where there is one.
+pub(crate) fn fit_from(
+    spec: &TreesSpec,
+    goal: Goal,
+    layout: &Layout,
+    sample: Sample,
+    start: Option<&TreesModel>,
+    rounds: u32,
+    watch: &Watch,
+) -> Result<Box<dyn Model>, LearnError> {
+    let start = start.map(|start| start.booster().clone());
+    let booster = boost(spec, goal, layout, sample, start, rounds, watch)?;
     Ok(Box::new(TreesModel::new(booster, Link::of(goal.task), layout.clone())?))
 }
 
@@ -49,7 +63,7 @@ fn boost(
     let parameters = parameters(spec, goal, layout, &sample, watch.seed)?;
     let rows = matrix(layout, sample)?;
     let first = start.as_ref().map_or(0, BoostedModel::num_boost_rounds);
-    let mut run = Run { parameters: &parameters, rows: &rows, watched: None, total: first + rounds as usize };
+    let mut run = Run { parameters: &parameters, rows: &rows, watched: None, first, total: first + rounds as usize };
     let mut booster = match watch.resume().and_then(|bytes| Kept::from_bytes(&bytes, &run)) {
         Some(kept) if kept.booster.num_boost_rounds() > first => Some(kept.booster),
         _ => start,
@@ -74,19 +88,33 @@ pub(crate) fn fit_stopping(
     validation: Sample,
     watch: &Watch,
 ) -> Result<Stopping, LearnError> {
+    fit_stopping_from(spec, goal, layout, sample, validation, None, watch)
+}
+
+/// As [`fit_stopping`]; the rounds that are found are those beyond `start` where there is one.
+pub(crate) fn fit_stopping_from(
+    spec: &TreesSpec,
+    goal: Goal,
+    layout: &Layout,
+    sample: Sample,
+    validation: Sample,
+    start: Option<&TreesModel>,
+    watch: &Watch,
+) -> Result<Stopping, LearnError> {
     let parameters = parameters(spec, goal, layout, &sample, watch.seed)?;
     let (rows, watched) = (matrix(layout, sample)?, matrix(layout, validation)?);
-    let mut run =
-        Run { parameters: &parameters, rows: &rows, watched: Some(&watched), total: spec.rounds.max(1) as usize };
+    let first = start.map_or(0, |start| start.booster().num_boost_rounds());
+    let total = first + spec.rounds.max(1) as usize;
+    let mut run = Run { parameters: &parameters, rows: &rows, watched: Some(&watched), first, total };
     let (mut booster, mut search) = match watch.resume().and_then(|bytes| Kept::from_bytes(&bytes, &run)) {
-        Some(kept) => (Some(kept.booster), kept.search),
-        None => (None, Search::default()),
+        Some(kept) if kept.booster.num_boost_rounds() > first => (Some(kept.booster), kept.search),
+        _ => (start.map(|start| start.booster().clone()), Search::after(first)),
     };
     let rounds_of = |booster: &Option<BoostedModel>| booster.as_ref().map_or(0, BoostedModel::num_boost_rounds);
     while rounds_of(&booster) < run.total && !search.is_over(rounds_of(&booster), spec.patience) {
         let grown = run.stride(booster.as_ref(), |round, loss| {
             search.observe(round, loss.unwrap_or(f64::NAN));
-            watch.step(round as u64, u64::from(spec.rounds), loss);
+            watch.step((round - first) as u64, u64::from(spec.rounds), loss);
             if search.is_over(round, spec.patience) || watch.due() {
                 ControlFlow::Break(())
             } else {
@@ -102,7 +130,7 @@ pub(crate) fn fit_stopping(
     let link = Link::of(goal.task);
     let mut scores: Vec<f64> = margins.as_slice().iter().map(|margin| f64::from(*margin)).collect();
     scores.chunks_exact_mut(goal.outputs).for_each(|row| link.apply_row(row));
-    Ok(Stopping { rounds: rounds as u32, scores, notes: Vec::new() })
+    Ok(Stopping { rounds: (rounds - first) as u32, scores, notes: Vec::new() })
 }
 
 /// What stays the same from one stride to the next.
@@ -110,7 +138,9 @@ struct Run<'a> {
     parameters: &'a TrainingParams,
     rows: &'a DMatrix,
     watched: Option<&'a DMatrix>,
-    /// Rounds in all.
+    /// Rounds of the trees that the run goes on from.
+    first: usize,
+    /// Rounds in all, those among them.
     total: usize,
 }
 

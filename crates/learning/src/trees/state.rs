@@ -8,30 +8,36 @@ const MAGIC: &[u8; 8] = b"HSTRFIT1";
 /// What the watched rows have said so far.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(super) struct Search {
-    /// Rounds with the least loss; 0 before the first.
+    /// Rounds of the trees that the run goes on from.
+    first: usize,
+    /// Rounds with the least loss; `first` before the first of this run.
     best: usize,
     least: f64,
 }
 
 impl Default for Search {
     fn default() -> Self {
-        Search { best: 0, least: f64::INFINITY }
+        Search::after(0)
     }
 }
 
 impl Search {
+    pub(super) fn after(first: usize) -> Search {
+        Search { first, best: first, least: f64::INFINITY }
+    }
+
     /// Takes note of the loss after `round` rounds. Only a lower one is better; where none ever is, as with NaN, the
     /// first round stays the best.
     pub(super) fn observe(&mut self, round: usize, loss: f64) {
         if loss < self.least {
-            *self = Search { best: round, least: loss };
-        } else if self.best == 0 {
+            *self = Search { best: round, least: loss, ..*self };
+        } else if self.best == self.first {
             self.best = round;
         }
     }
 
     pub(super) fn is_over(&self, round: usize, patience: u32) -> bool {
-        patience > 0 && round > 0 && round - self.best >= patience as usize
+        patience > 0 && round > self.first && round - self.best >= patience as usize
     }
 
     /// The rounds to keep of `done`.
@@ -59,7 +65,8 @@ impl Kept {
         let rest = bytes.strip_prefix(MAGIC)?;
         let (best, rest) = rest.split_first_chunk()?;
         let (least, trees) = rest.split_first_chunk()?;
-        let search = Search { best: u64::from_le_bytes(*best) as usize, least: f64::from_le_bytes(*least) };
+        let (best, least) = (u64::from_le_bytes(*best) as usize, f64::from_le_bytes(*least));
+        let search = Search { first: run.first, best, least };
         let booster = BoostedModel::decode(trees, ModelFormat::Binary).ok()?;
         (run.fits(&booster) && search.best <= booster.num_boost_rounds()).then_some(Kept { booster, search })
     }
