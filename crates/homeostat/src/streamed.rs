@@ -11,12 +11,22 @@ use features::{Enforced, Enforcer, FeatureError, Violations};
 use learning::{Batches, LearnError, RowSource};
 use rayon::prelude::*;
 use std::sync::atomic::Ordering;
-use storage::parts::ParquetFile;
+use std::sync::{Mutex, PoisonError};
+use storage::parts::{ParquetFile, ROWS_A_BATCH};
 use vocabulary::model::LearnerKind;
 use vocabulary::{Contract, ModelSpec, Timestamp};
 
 /// Rows of the file that one thread counts at a time.
 const STRETCH_ROWS: u64 = 1 << 20;
+
+/// Passes that training has open at the same time.
+const PASSES: u64 = 32;
+
+/// Memory that their readers may hold together before they take turns.
+const READERS_BYTES_MAX: u64 = 128 << 20;
+
+/// Memory of what is read ahead when they do.
+const TURNS_BYTES: u64 = 96 << 20;
 
 /// Where a batch of the file begins.
 #[derive(Clone, Copy)]
@@ -37,7 +47,28 @@ pub struct FileRows<'a> {
     from: Option<Timestamp>,
     to: Option<Timestamp>,
     marks: Vec<Mark>,
+    turns: Option<Turns>,
     pub violations: Violations,
+}
+
+/// Of a wide file, each open reader holds tens of megabytes. Instead of staying open, a pass then reads some rows ahead,
+/// when it is its turn, and closes the file: pages are read several times.
+struct Turns {
+    /// Rows that are read at a time.
+    rows: u64,
+    /// One for each reader that may be open.
+    gates: Vec<Mutex<()>>,
+}
+
+impl Turns {
+    fn of(file: &ParquetFile, threads: usize) -> Option<Turns> {
+        if PASSES * file.reader_bytes() <= READERS_BYTES_MAX {
+            return None;
+        }
+        let row_bytes = (file.memory_bytes() / file.rows().max(1)).max(1);
+        let rows = (TURNS_BYTES / PASSES / row_bytes).next_multiple_of(ROWS_A_BATCH as u64);
+        Some(Turns { rows, gates: (0..threads).map(|_| Mutex::new(())).collect() })
+    }
 }
 
 /// What counting a stretch found; `kept` counts from the stretch on.
@@ -86,8 +117,10 @@ impl<'a> FileRows<'a> {
         })?;
         let enforcer = Enforcer::new(contract, &columns)?;
         let (from, to, marks, violations) = (order.from, order.to, Vec::new(), Violations::default());
-        let mut rows = FileRows { file, columns, spec, contract, enforcer, from, to, marks, violations };
-        let pool = rayon::ThreadPoolBuilder::new().num_threads(threads(order.threads)).build()?;
+        let threads = threads(order.threads);
+        let turns = Turns::of(&file, threads);
+        let mut rows = FileRows { file, columns, spec, contract, enforcer, from, to, marks, turns, violations };
+        let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build()?;
         pool.install(|| rows.count())?;
         Ok(rows)
     }
@@ -164,6 +197,24 @@ impl<'a> FileRows<'a> {
         LearnError::Source(what.into())
     }
 
+    /// The file from a row on, as it is.
+    fn raw(&self, first: u64) -> Result<Batches<'_>, LearnError> {
+        let whole = self.file.rows();
+        let Some(turns) = &self.turns else {
+            let batches = self.file.batches(first..whole, &self.columns).map_err(source)?;
+            return Ok(Box::new(batches.map(|batch| batch.map_err(source))));
+        };
+        let starts = (first..whole).step_by(turns.rows as usize);
+        Ok(Box::new(starts.flat_map(|start| {
+            let gate = &turns.gates[(start / turns.rows) as usize % turns.gates.len()];
+            let _turn = gate.lock().unwrap_or_else(PoisonError::into_inner);
+            match self.file.batches(start..start + turns.rows, &self.columns) {
+                Ok(batches) => batches.map(|batch| batch.map_err(source)).collect(),
+                Err(error) => vec![Err(source(error))],
+            }
+        })))
+    }
+
     /// Rows of a batch that begins at place `row` of the file, as they are learned from.
     fn clean(&self, raw: &RecordBatch, row: u64, violations: &mut Violations) -> Result<Enforced, LearnError> {
         let batch = features::canonical(raw, self.contract).map_err(|error| counted(error, row))?;
@@ -189,10 +240,10 @@ impl RowSource for FileRows<'_> {
     fn pass(&self, first: u64) -> Result<Batches<'_>, LearnError> {
         let place = self.marks.partition_point(|mark| mark.kept <= first);
         let Some(mark) = self.marks[..place].last() else { return Ok(Box::new(std::iter::empty())) };
-        let raw = self.file.batches(mark.row..self.file.rows(), &self.columns).map_err(source)?;
+        let raw = self.raw(mark.row)?;
         let (mut row, mut skip) = (mark.row, (first - mark.kept) as usize);
         Ok(Box::new(raw.filter_map(move |raw| {
-            let enforced = raw.map_err(source).and_then(|raw| {
+            let enforced = raw.and_then(|raw| {
                 let enforced = self.clean(&raw, row, &mut Violations::default());
                 row += raw.num_rows() as u64;
                 enforced
