@@ -23,7 +23,7 @@ const STRETCH_ROWS: u64 = 1 << 20;
 const PASSES: u64 = 32;
 
 /// Memory that their readers may hold together before they take turns.
-const READERS_BYTES_MAX: u64 = 128 << 20;
+const READERS_BYTES_MAX: u64 = 256 << 20;
 
 /// Memory of what is read ahead when they do.
 const TURNS_BYTES: u64 = 96 << 20;
@@ -108,8 +108,7 @@ pub fn file(project: &Project, spec: &ModelSpec, order: &Order) -> Result<Option
 }
 
 impl<'a> FileRows<'a> {
-    pub fn open(project: &'a Project, spec: &'a ModelSpec, order: &Order, file: ParquetFile) -> Result<FileRows<'a>> {
-        let contract = project.contract_of(spec);
+    pub fn open(contract: &'a Contract, spec: &'a ModelSpec, order: &Order, file: ParquetFile) -> Result<FileRows<'a>> {
         let columns: Vec<String> = contract.column_names().map(str::to_owned).collect();
         // An empty batch has all columns: what is missing is said with what there is.
         features::canonical(&RecordBatch::new_empty(file.schema().clone()), contract).with_context(|| {
@@ -205,7 +204,7 @@ impl<'a> FileRows<'a> {
             return Ok(Box::new(batches.map(|batch| batch.map_err(source))));
         };
         let starts = (first..whole).step_by(turns.rows as usize);
-        Ok(Box::new(starts.flat_map(|start| {
+        Ok(Box::new(starts.flat_map(move |start| {
             let gate = &turns.gates[(start / turns.rows) as usize % turns.gates.len()];
             let _turn = gate.lock().unwrap_or_else(PoisonError::into_inner);
             match self.file.batches(start..start + turns.rows, &self.columns) {
@@ -257,5 +256,70 @@ impl RowSource for FileRows<'_> {
             let rest = batch.slice(passed, batch.num_rows() - passed);
             (rest.num_rows() > 0).then_some(Ok(rest))
         })))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use arrow::array::{ArrayRef, Float64Array, Int64Array, StringArray, TimestampMicrosecondArray};
+    use arrow::compute::concat_batches;
+    use std::sync::Arc;
+    use storage::parts::{Format, TableWriter};
+    use vocabulary::Repair;
+
+    fn table(rows: i64) -> RecordBatch {
+        let times = TimestampMicrosecondArray::from_iter_values((0..rows).map(|row| row / 3 * 1_000_000));
+        let price = Float64Array::from_iter_values((0..rows).map(|row| if row % 7 == 0 { -1.0 } else { row as f64 }));
+        let shop = StringArray::from_iter_values((0..rows).map(|row| format!("s{}", row % 50)));
+        let sold = Int64Array::from_iter_values((0..rows).map(|row| row % 2));
+        let columns: [(&str, ArrayRef); 4] = [
+            ("at", Arc::new(times.with_timezone("UTC"))),
+            ("price", Arc::new(price)),
+            ("shop", Arc::new(shop)),
+            ("sold", Arc::new(sold)),
+        ];
+        RecordBatch::try_from_iter(columns).unwrap()
+    }
+
+    fn declared(table: &RecordBatch) -> (Contract, ModelSpec) {
+        let hints =
+            features::InferHints { name: "sale".into(), target: "sold".into(), time: Some("at".into()), key: None };
+        let mut contract = features::infer_contract(table, &hints).unwrap();
+        let price = contract.columns.iter_mut().find(|column| column.name == "price").unwrap();
+        (price.range, price.repair) = (Some([0.0, 1e9]), Repair::Reject);
+        let spec =
+            "name = \"sale\"\ncontract = \"sale\"\ntask = \"binary\"\ntarget = \"sold\"\ntime = \"at\"\n[data]\n";
+        (contract, toml::from_str(spec).unwrap())
+    }
+
+    fn rows(batches: Batches<'_>) -> Vec<RecordBatch> {
+        batches.map(Result::unwrap).collect()
+    }
+
+    #[test]
+    fn a_pass_from_any_row_on_has_the_rest_of_the_rows_in_turns_or_not() {
+        let folder = tempfile::tempdir().unwrap();
+        let (path, table) = (folder.path().join("t.parquet"), table(60_000));
+        let mut writer = TableWriter::create(&folder.path().join("beside"), Format::Parquet, &table.schema()).unwrap();
+        writer.write(&table).unwrap();
+        writer.finish(&path, &[]).unwrap();
+        let (contract, spec) = declared(&table);
+        let order = Order { from: Some(Timestamp(1_000_000_000)), ..Order::default() };
+        let mut file = FileRows::open(&contract, &spec, &order, ParquetFile::open(&path).unwrap()).unwrap();
+        assert!(file.turns.is_none());
+        assert_eq!(file.violations.rows, 57_000, "from the thousandth second on");
+        let all = rows(file.pass(0).unwrap());
+        let schema = all[0].schema();
+        let all = concat_batches(&schema, &all).unwrap();
+        assert_eq!(all.num_rows() as u64, 57_000 - file.violations.rejected_rows);
+        assert!(file.violations.rejected_rows > 8000);
+        for turns in [None, Some(Turns { rows: 8192, gates: vec![Mutex::new(())] })] {
+            file.turns = turns;
+            for first in [0, 1, 7000, 8191, 30_001, all.num_rows() - 1, all.num_rows()] {
+                let rest = concat_batches(&schema, &rows(file.pass(first as u64).unwrap())).unwrap();
+                assert_eq!(rest, all.slice(first, all.num_rows() - first), "from {first}");
+            }
+        }
     }
 }
