@@ -164,15 +164,13 @@ impl Case {
         let steps = pipeline.tensor_steps(&self.contract);
         let members = [Member { predictor: &predictor, inputs: InputForm::Pipeline(&steps) }];
         let task = self.spec.task;
-        let export =
-            Export { model: "arrival", version: "0", task, target: "late", classes: &[], members: &members };
+        let export = Export { model: "arrival", version: "0", task, target: "late", classes: &[], members: &members };
         let exported = export_onnx(&export).unwrap();
         let model = OnnxRuntimeModel::open(&exported.bytes, &OnnxOptions::default())
             .unwrap_or_else(|error| panic!("{}: {error}", self.name));
         let rows = self.rows();
         let made = pipeline.transform(&rows).unwrap();
-        let given: Vec<Tensor> =
-            exported.inputs.iter().map(|input| tensor(input, &rows, &made, &pipeline)).collect();
+        let given: Vec<Tensor> = exported.inputs.iter().map(|input| tensor(input, &rows, &made, &pipeline)).collect();
         let answers = model.run(&given, &[0]).unwrap_or_else(|error| panic!("{}: {error}", self.name));
         let Data::Fp64(found) = &answers[0].data else { panic!("answers are doubles") };
         let mut wanted = Vec::new();

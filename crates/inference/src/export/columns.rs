@@ -16,11 +16,7 @@ pub(super) struct Made {
     pub slots: usize,
 }
 
-pub(super) fn columns(
-    graph: &mut Graph,
-    registry: &mut Registry,
-    steps: &TensorSteps,
-) -> Result<Made, ExportError> {
+pub(super) fn columns(graph: &mut Graph, registry: &mut Registry, steps: &TensorSteps) -> Result<Made, ExportError> {
     let mut maker = Maker {
         graph,
         registry,
@@ -341,11 +337,8 @@ impl Maker<'_> {
             return Ok(self.graph.node("Add", &[&nothing, &place]));
         }
         let places = (1..=keys.len() as i64).collect();
-        let attributes = vec![
-            ints("keys_int64s", keys),
-            ints("values_int64s", places),
-            super::graph::int("default_int64", unseen),
-        ];
+        let attributes =
+            vec![ints("keys_int64s", keys), ints("values_int64s", places), super::graph::int("default_int64", unseen)];
         Ok(self.graph.classical("LabelEncoder", &key, attributes))
     }
 

@@ -365,7 +365,8 @@ fn node(model: &ModelProto, proto: &NodeProto, places: &mut Places) -> Result<No
     let inputs = inputs.ok_or_else(|| unsupported(&proto.op_type, "an input is left out or made later"))?;
     let attributes = Attributes::new(proto);
     let set = model.opset_import.iter().find(|set| set.domain == proto.domain).map_or(1, |set| set.version);
-    let look_up = proto.op_type == "Gather" && matches!(&inputs[..], [table, rows] if !places.of_rows[*table] && places.of_rows[*rows]);
+    let look_up = proto.op_type == "Gather"
+        && matches!(&inputs[..], [table, rows] if !places.of_rows[*table] && places.of_rows[*rows]);
     let operator = match proto.domain.as_str() {
         "" | "ai.onnx" if look_up => Box::new(shapes::LookUp(attributes.int("axis", 0))),
         "" | "ai.onnx" => standard(&attributes, set)?,
