@@ -3,14 +3,25 @@
 use anyhow::{Context, Result};
 use arrow::array::RecordBatch;
 use features::{Enforcer, Pipeline, RowReader};
+use inference::export::{Export, Exported, InputForm, Member, export_onnx};
 use inference::{Bundle, Calibration, Contributions, Manifest, Predictor, section};
 use std::sync::Arc;
 use storage::catalog::Version;
 use vocabulary::profile::Reference;
+use vocabulary::tensors::TensorSteps;
 use vocabulary::{Answer, Contract, Digest, ModelSpec};
 
 use crate::project::Project;
 use crate::transforms::Transforms;
+
+/// What an ONNX file takes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum OnnxInputs {
+    /// Raw columns, as far as tensors can express the pipeline.
+    Columns,
+    /// The model's inputs as matrices `dense` and `slots`.
+    Matrices,
+}
 
 /// A version, opened.
 pub struct Artifact {
@@ -117,6 +128,29 @@ impl Artifact {
 }
 
 impl Artifact {
+    /// The version as an ONNX file, earlier trainings included.
+    pub fn onnx(&self, form: OnnxInputs) -> Result<Exported> {
+        let trainings =
+            || std::iter::once((&self.pipeline, &self.predictor)).chain(self.earlier.iter().map(|(p, m)| (p, m)));
+        let steps: Vec<TensorSteps> = trainings().map(|(pipeline, _)| pipeline.tensor_steps(&self.contract)).collect();
+        let inputs = |steps| match form {
+            OnnxInputs::Matrices => InputForm::Blocks,
+            OnnxInputs::Columns => InputForm::Pipeline(steps),
+        };
+        let members: Vec<Member> = trainings()
+            .zip(&steps)
+            .map(|((_, predictor), steps)| Member { predictor, inputs: inputs(steps) })
+            .collect();
+        Ok(export_onnx(&Export {
+            model: &self.spec.name,
+            version: &self.digest.to_string(),
+            task: self.spec.task,
+            target: &self.spec.target,
+            classes: &self.spec.class_names(),
+            members: &members,
+        })?)
+    }
+
     /// This training's own sums, taken apart, and what calibrates them; earlier trainings that are averaged in are not in
     /// it.
     pub fn contributions(&self, batch: &RecordBatch) -> Result<(Contributions, &Calibration)> {

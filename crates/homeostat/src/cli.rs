@@ -54,6 +54,16 @@ pub enum Command {
     Compress(Compress),
     /// Which columns say something, which are noise, and what each costs
     Select(Select),
+    /// Writes a version as an ONNX file that gives the same answers, and says what its inputs are
+    Export {
+        /// model@7, model@live, or a digest
+        version: String,
+        #[arg(long, value_name = "FILE.onnx")]
+        out: PathBuf,
+        /// Take the model's own inputs as two matrices, instead of raw columns as far as tensors can express the pipeline
+        #[arg(long)]
+        matrices: bool,
+    },
     /// Trains a version again from its lineage and compares the bytes
     Reproduce {
         /// model@7, model@live, or a digest
@@ -66,7 +76,7 @@ pub enum Command {
     Import(Import),
     /// Metrics of a version on a data file, with confidence intervals, per slice
     Evaluate(Evaluate),
-    /// Batch scoring
+    /// Batch scoring, in parts: begun again after it was cut off, it goes on
     Predict(Predict),
     /// What versions there are
     Versions {
@@ -229,8 +239,12 @@ pub struct Train {
     /// Learn from what was known before this instant
     #[arg(long, value_name = "TIME")]
     pub to: Option<String>,
+    /// Read the data in pieces instead of loading it, as is done where it is large ([engine] load_bytes_max); for the
+    /// learner linear and one Parquet file that is sorted by time
+    #[arg(long)]
+    pub stream: bool,
     /// Go on with a run that was cut off; it ends with the same bytes as one that never was
-    #[arg(long, value_name = "RUN", conflicts_with_all = ["model", "learner", "from", "to", "seed"])]
+    #[arg(long, value_name = "RUN", conflicts_with_all = ["model", "learner", "from", "to", "seed", "stream"])]
     pub resume: Option<String>,
 }
 

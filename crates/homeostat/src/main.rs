@@ -8,6 +8,7 @@ mod command;
 mod explain;
 mod imported;
 mod output;
+mod parts;
 mod project;
 #[cfg(test)]
 mod quiet;
@@ -15,6 +16,7 @@ mod routing;
 mod row_bytes;
 mod runs;
 mod serve;
+mod streamed;
 mod traced;
 mod training;
 mod transforms;

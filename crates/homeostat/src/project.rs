@@ -58,11 +58,15 @@ pub struct StorageSection {
 #[serde(deny_unknown_fields, default)]
 pub struct EngineSection {
     pub batch: String,
+    /// Memory that a training file's rows may take; a larger one is read in pieces, where the learner can.
+    pub load_bytes_max: u64,
+    /// Rows that batch scoring finishes at a time: what a run that was cut off has to score again.
+    pub scoring_rows: u32,
 }
 
 impl Default for EngineSection {
     fn default() -> Self {
-        EngineSection { batch: "embedded".into() }
+        EngineSection { batch: "embedded".into(), load_bytes_max: 1 << 30, scoring_rows: 1 << 20 }
     }
 }
 
@@ -300,6 +304,9 @@ impl Project {
                 file.display(),
                 self.config.engine.batch
             );
+        }
+        if self.config.engine.scoring_rows == 0 {
+            bail!("{}: [engine] scoring_rows must be above zero", file.display());
         }
         Ok(())
     }

@@ -43,14 +43,9 @@ async fn january_to_march_against_themselves_raise_no_alarm() {
     let spec = project.model("arrival").unwrap();
     let order = Order {
         model: "arrival".into(),
-        learner: None,
         seed: 1,
-        threads: 0,
-        from: None,
         to: Some("2013-04-01T04:00:00Z".parse().unwrap()),
-        log: None,
-        parent: None,
-        average_with: Vec::new(),
+        ..Order::default()
     };
     let quiet = |_: learning::Progress| {};
     let made =

@@ -4,13 +4,14 @@
 use crate::clock;
 use crate::project::Project;
 use crate::runs::Run;
+use crate::streamed::{self, FileRows};
 use anyhow::{Context, Result, bail};
 use arrow::array::{Array, AsArray, BooleanArray, Float64Array, RecordBatch, TimestampMicrosecondArray};
 use arrow::compute::{concat_batches, filter_record_batch, lexsort_to_indices, take_record_batch};
 use arrow::datatypes::{SchemaRef, TimestampMicrosecondType};
 use features::{Enforcer, RowReader, Violations};
 use inference::{Bundle, section};
-use learning::{Progress, TrainRequest};
+use learning::{Checkpoints, LearnError, Limits, Progress, StreamRequest, TrainRequest, Trained};
 use serde::{Deserialize, Serialize};
 use std::collections::HashMap;
 use std::path::PathBuf;
@@ -41,6 +42,9 @@ pub struct Order {
     /// Values of the learners, instead of those in the model's file.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub learner_spec: Option<Box<LearnerSpec>>,
+    /// Read the data in pieces, whatever its size.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub stream: bool,
 }
 
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -60,6 +64,92 @@ pub struct TrainingSet {
     pub violations: Violations,
 }
 
+/// What is learned from: all rows in memory, or a file that is read as often as needed.
+pub enum Rows<'a> {
+    Loaded(TrainingSet),
+    Streamed(FileRows<'a>),
+}
+
+impl<'a> Rows<'a> {
+    async fn of(project: &'a Project, spec: &'a ModelSpec, order: &Order) -> Result<Rows<'a>> {
+        match streamed::file(project, spec, order)? {
+            Some(file) => Ok(Rows::Streamed(FileRows::open(project, spec, order, file)?)),
+            None => Ok(Rows::Loaded(training_set(project, spec, order).await?)),
+        }
+    }
+
+    /// As a version's rows were read when it was trained.
+    pub async fn again(
+        project: &'a Project,
+        spec: &'a ModelSpec,
+        order: &Order,
+        version: &Version,
+    ) -> Result<Rows<'a>> {
+        if version.lineage["streamed"] == true {
+            return Rows::of(project, spec, &Order { stream: true, ..order.clone() }).await;
+        }
+        Ok(Rows::Loaded(training_set(project, spec, order).await?))
+    }
+
+    fn violations(&self) -> &Violations {
+        match self {
+            Rows::Loaded(set) => &set.violations,
+            Rows::Streamed(file) => &file.violations,
+        }
+    }
+}
+
+/// How rows are learned from.
+pub struct Training<'a> {
+    pub spec: &'a ModelSpec,
+    pub contract: &'a Contract,
+    pub learner: LearnerKind,
+    pub seed: u64,
+    /// As [`threads`] gives them.
+    pub threads: usize,
+    pub parent: Option<Digest>,
+    pub earlier: &'a [Bundle],
+    pub program: &'a str,
+    pub progress: &'a (dyn Fn(Progress) + Sync),
+    pub checkpoints: Option<&'a dyn Checkpoints>,
+}
+
+impl Training<'_> {
+    pub fn of(&self, rows: &Rows<'_>) -> Result<Trained, LearnError> {
+        let Training { spec, contract, learner, seed, threads, parent, earlier, program, progress, checkpoints } =
+            *self;
+        match rows {
+            Rows::Loaded(TrainingSet { rows, .. }) => learning::train(&TrainRequest {
+                spec,
+                contract,
+                rows,
+                learner,
+                seed,
+                threads,
+                parent,
+                earlier,
+                teacher: None,
+                program,
+                progress,
+                checkpoints,
+            }),
+            Rows::Streamed(source) => learning::train_streaming(&StreamRequest {
+                spec,
+                contract,
+                source,
+                limits: Limits::default(),
+                seed,
+                threads,
+                parent,
+                earlier,
+                program,
+                progress,
+                checkpoints,
+            }),
+        }
+    }
+}
+
 /// Trains as ordered and registers the result. `at` is the instant on the loop's clock at which it is done.
 pub async fn make(
     project: &Project,
@@ -77,24 +167,22 @@ pub async fn make(
     }
     let spec = &spec;
     let contract = project.contract_of(spec);
-    let set = training_set(project, spec, order).await?;
+    let rows = Rows::of(project, spec, order).await?;
     let earlier = earlier(project, spec, contract, &order.average_with)?;
     let checkpoints = run.checkpoints()?;
-    let request = TrainRequest {
+    let training = Training {
         spec,
         contract,
-        rows: &set.rows,
         learner: order.learner.unwrap_or(spec.learner.kind),
         seed: order.seed,
         threads: threads(order.threads),
         parent: order.parent,
         earlier: &earlier,
-        teacher: None,
         program: env!("CARGO_PKG_VERSION"),
         progress,
         checkpoints: Some(&checkpoints),
     };
-    let trained = learning::train(&request)?;
+    let trained = training.of(&rows)?;
     let seconds = started.elapsed().as_secs_f64();
     for note in &trained.notes {
         tracing::info!("model \"{}\": {note}", spec.name);
@@ -132,7 +220,8 @@ pub async fn make(
             "rows_tested": trained.manifest.rows_tested,
             "rows_without_outcome": trained.manifest.rows_without_outcome,
             "rounds": trained.manifest.rounds,
-            "violations": set.violations,
+            "violations": rows.violations(),
+            "streamed": matches!(rows, Rows::Streamed(_)),
         }),
         run: Some(run.id.clone()),
     };
@@ -190,24 +279,27 @@ pub async fn training_set(project: &Project, spec: &ModelSpec, order: &Order) ->
     let columns: Vec<String> = contract.column_names().map(str::to_owned).collect();
     let enforced = Enforcer::new(contract, &columns)?.enforce(&rows, &mut violations)?;
     if enforced.batch.num_rows() == 0 {
-        bail!("model \"{}\": no row is left to learn from{}", spec.name, first_reason(&enforced.rejected));
+        bail!("model \"{}\": no row is left to learn from{}", spec.name, first_reason(&enforced.rejected, 0));
     }
-    if violations.rejected_rows + violations.quarantined_rows > 0 {
-        tracing::warn!(
-            "{} of {} rows break contract \"{}\" and are left out{}",
-            violations.rejected_rows + violations.quarantined_rows,
-            violations.rows,
-            contract.name,
-            first_reason(&enforced.rejected)
-        );
-    }
+    warn_of(&violations, contract, &first_reason(&enforced.rejected, 0));
     Ok(TrainingSet { rows: sorted(&enforced.batch, spec)?, violations })
 }
 
-fn first_reason(rejected: &[features::Rejected]) -> String {
-    rejected
-        .first()
-        .map_or_else(String::new, |r| format!("; the first: row {}, column \"{}\": {}", r.row, r.column, r.what))
+/// Says how many rows are left out.
+pub fn warn_of(violations: &Violations, contract: &Contract, reason: &str) {
+    let left_out = violations.rejected_rows + violations.quarantined_rows;
+    if left_out > 0 {
+        let (rows, name) = (violations.rows, &contract.name);
+        tracing::warn!("{left_out} of {rows} rows break contract \"{name}\" and are left out{reason}");
+    }
+}
+
+/// What is wrong with the first row that was refused; rows count from `before` on.
+pub fn first_reason(rejected: &[features::Rejected], before: u64) -> String {
+    let words = |r: &features::Rejected| {
+        format!("; the first: row {}, column \"{}\": {}", before + r.row as u64, r.column, r.what)
+    };
+    rejected.first().map_or_else(String::new, words)
 }
 
 /// What the model's files or query hold, in canonical form. Kept as Parquet under the state folder, so that the same
@@ -251,7 +343,7 @@ fn instants<'a>(batch: &'a RecordBatch, column: &Option<String>) -> Option<&'a T
 }
 
 /// Rows of events in `from .. to` whose outcome was known before `to`.
-fn known_before(
+pub fn known_before(
     batch: &RecordBatch,
     spec: &ModelSpec,
     from: Option<Timestamp>,

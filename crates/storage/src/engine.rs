@@ -41,6 +41,11 @@ pub fn read_file(path: &Path) -> Result<RecordBatch, StorageError> {
     }
 }
 
+/// Whether a file is Parquet, by its name.
+pub fn is_parquet(path: &Path) -> Result<bool, StorageError> {
+    Ok(matches!(kind(path)?, Kind::Parquet))
+}
+
 enum Kind {
     Parquet,
     Csv(u8),

@@ -8,6 +8,7 @@ pub mod engine;
 pub mod journal;
 pub mod log;
 pub mod parquet_log;
+pub mod parts;
 
 pub use atomic::{replace, write_atomically};
 pub use blobs::Blobs;

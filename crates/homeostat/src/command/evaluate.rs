@@ -1,23 +1,21 @@
-//! `evaluate`, `compare` and batch `predict`: versions over files, with the same pipeline and kernels as in serving.
+//! `evaluate` and `compare`: versions over files, with the same pipeline and kernels as in serving.
 
 use super::train::described;
 use super::versions::resolve;
 use crate::artifact::Artifact;
-use crate::cli::{Compare, Evaluate, Predict};
+use crate::cli::{Compare, Evaluate};
 use crate::output;
 use crate::project::Project;
 use crate::training;
 use anyhow::{Context, Result, bail};
-use arrow::array::{Array, ArrayRef, AsArray, Float64Array, RecordBatch, StringArray, UInt32Array};
-use arrow::compute::{cast, take};
-use arrow::datatypes::{DataType, Field, Schema};
+use arrow::array::{Array, AsArray, RecordBatch, UInt32Array};
+use arrow::compute::cast;
+use arrow::datatypes::DataType;
 use features::Violations;
 use serde_json::json;
 use std::collections::BTreeMap;
 use std::path::Path;
-use std::sync::Arc;
 use vocabulary::Metrics;
-use vocabulary::answer::most_probable;
 
 /// Slices listed at most; the largest are kept.
 const SLICES_MAX: usize = 100;
@@ -202,73 +200,4 @@ fn newest(project: &Project, artifact: &Artifact) -> Result<(RecordBatch, Vec<f6
     let rows = rows.slice(rows.num_rows() - test.min(rows.num_rows()), test.min(rows.num_rows()));
     let target = features::target_values(spec, &rows)?;
     Ok((rows, target))
-}
-
-pub async fn predict(project: &Project, args: &Predict, json: bool) -> Result<bool> {
-    let text = if args.model.contains('@') { args.model.clone() } else { format!("{}@live", args.model) };
-    let version = match resolve(project, &text).await {
-        Err(_) if !args.model.contains('@') => {
-            project.model(&args.model)?;
-            let newest = project.catalog().await?.versions(Some(&args.model)).await?.pop();
-            newest.with_context(|| {
-                format!("model \"{0}\" has no version; train one with `homeostat train {0}`", args.model)
-            })?
-        }
-        resolved => resolved?,
-    };
-    let artifact = Artifact::load(project, &version)?;
-    let scored = score(&artifact, &args.data)?;
-    let refused = scored.violations.rejected_rows + scored.violations.quarantined_rows;
-    write(&artifact, &scored, &args.out)?;
-    let shown = json!({ "version": version.name(), "rows": scored.kept.len(), "rows_refused": refused,
-        "violations": scored.violations, "out": args.out });
-    output::show(json, &shown, || {
-        format!(
-            "{}: {} rows scored, {refused} refused, written to {}",
-            version.name(),
-            scored.kept.len(),
-            args.out.display()
-        )
-    })?;
-    Ok(refused == 0)
-}
-
-/// Place in the file, key where there is one, and the answer: a value, or the label and the probability of each class.
-fn write(artifact: &Artifact, scored: &Scored, out: &Path) -> Result<()> {
-    let rows: ArrayRef = Arc::new(UInt32Array::from(scored.kept.clone()));
-    let mut fields = vec![Field::new("row", DataType::UInt32, false)];
-    let mut columns = vec![Arc::clone(&rows)];
-    if let Some(key) = artifact.spec.key.as_ref().and_then(|key| scored.raw.column_by_name(key)) {
-        let indices = UInt32Array::from(scored.kept.clone());
-        let keys = cast(&take(key, &indices, None)?, &DataType::Utf8)?;
-        fields.push(Field::new("key", DataType::Utf8, true));
-        columns.push(keys);
-    }
-    let rows = scored.kept.len();
-    if scored.outputs == 1 {
-        fields.push(Field::new("value", DataType::Float64, false));
-        columns.push(Arc::new(Float64Array::from(scored.answers.clone())));
-    } else {
-        let names = artifact.spec.class_names();
-        let label = |row| names[most_probable(scored.answer(row))].as_str();
-        fields.push(Field::new("label", DataType::Utf8, false));
-        columns.push(Arc::new(StringArray::from_iter_values((0..rows).map(label))));
-        for (place, name) in names.iter().enumerate() {
-            fields.push(Field::new(format!("probability:{name}"), DataType::Float64, false));
-            columns.push(Arc::new(Float64Array::from_iter_values((0..rows).map(|row| scored.answer(row)[place]))));
-        }
-    }
-    let version = format!("{}@{}", artifact.spec.name, artifact.number);
-    fields.push(Field::new("version", DataType::Utf8, false));
-    columns.push(Arc::new(StringArray::from(vec![version; rows])));
-    let batch = RecordBatch::try_new(Arc::new(Schema::new(fields)), columns)?;
-    match out.extension().and_then(|extension| extension.to_str()) {
-        Some("parquet") => Ok(storage::parquet_log::write(out, &batch)?),
-        Some("csv") => {
-            let mut bytes = Vec::new();
-            arrow::csv::Writer::new(&mut bytes).write(&batch)?;
-            Ok(storage::write_atomically(out, &bytes)?)
-        }
-        _ => bail!("--out {}: name a .parquet or a .csv file", out.display()),
-    }
 }

@@ -3,9 +3,11 @@
 mod check;
 mod compress;
 mod evaluate;
+mod export;
 mod import;
 mod init;
 mod operate;
+mod predict;
 mod quickstart;
 mod replay;
 mod reproduce;
@@ -33,10 +35,11 @@ pub async fn run(cli: Cli) -> Result<bool> {
         Command::Tune(args) => tune::run(&project()?, &args, json).await,
         Command::Compress(args) => compress::run(&project()?, &args, json).await,
         Command::Select(args) => select::run(&project()?, &args, json).await,
+        Command::Export { version, out, matrices } => export::run(&project()?, &version, &out, matrices, json).await,
         Command::Reproduce { version, threads } => reproduce::run(&project()?, &version, threads, json).await,
         Command::Evaluate(args) => evaluate::evaluate(&project()?, &args, json).await,
         Command::Compare(args) => evaluate::compare(&project()?, &args, json).await,
-        Command::Predict(args) => evaluate::predict(&project()?, &args, json).await,
+        Command::Predict(args) => predict::run(&project()?, &args, json).await,
         Command::Import(args) => import::run(&project()?, &args, json).await,
         Command::Token { action: TokenAction::Create { role: _, tenant } } => token::create(&project()?, &tenant, json),
         Command::Versions { model } => versions::list(&project()?, model.as_deref(), json).await,

@@ -3,10 +3,9 @@
 use super::versions::resolve;
 use crate::output;
 use crate::project::Project;
-use crate::training::{self, Order};
+use crate::training::{self, Order, Rows, Training};
 use anyhow::{Context, Result, bail};
 use inference::{Bundle, Manifest, section};
-use learning::TrainRequest;
 use serde_json::json;
 use vocabulary::{Contract, ModelSpec};
 
@@ -21,8 +20,7 @@ pub async fn run(project: &Project, version: &str, threads: usize, json: bool) -
     }
     let spec: ModelSpec = bundle.json(section::SPEC)?;
     let contract: Contract = bundle.json(section::CONTRACT)?;
-    let set = training::training_set(project, &spec, &order).await?;
-    let data = learning::data_digest(&set.rows)?;
+    let rows = Rows::again(project, &spec, &order, &version).await?;
     let earlier = bundle.earlier().collect::<Result<Vec<_>, _>>()?;
     let bar = output::bar("training again");
     let progress = |step: learning::Progress| {
@@ -30,20 +28,19 @@ pub async fn run(project: &Project, version: &str, threads: usize, json: bool) -
         bar.set_position(step.done);
         bar.set_message(format!("{} {}", step.learner.name(), step.phase.name()));
     };
-    let trained = learning::train(&TrainRequest {
+    let training = Training {
         spec: &spec,
         contract: &contract,
-        rows: &set.rows,
         learner: order.learner.unwrap_or(spec.learner.kind),
         seed: manifest.seed,
         threads: training::threads(threads),
         parent: manifest.parent,
         earlier: &[],
-        teacher: None,
         program: &manifest.program,
         progress: &progress,
         checkpoints: None,
-    });
+    };
+    let trained = training.of(&rows);
     bar.finish_and_clear();
     let trained = trained.with_context(|| format!("{} could not be trained again", version.name()))?;
     // Earlier trainings that are averaged in are versions of their own: only this training's sections are compared.
@@ -52,6 +49,7 @@ pub async fn run(project: &Project, version: &str, threads: usize, json: bool) -
         let manifest = Manifest { averaged_with: manifest.averaged_with.clone(), ..trained.manifest.clone() };
         now.extend([Bundle::json_section(section::MANIFEST, &manifest)?]);
     }
+    let data = trained.manifest.data;
     let different: Vec<&String> = before.keys().filter(|name| before.get(*name) != now.get(*name)).collect();
     let same = different.is_empty() && before.len() == now.len();
     let why = match (same, data == manifest.data, manifest.program == env!("CARGO_PKG_VERSION")) {

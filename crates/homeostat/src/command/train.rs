@@ -47,10 +47,8 @@ pub async fn run(project: &Project, args: &Train, json: bool) -> Result<bool> {
         threads: args.threads,
         from: instant(&args.from)?,
         to: instant(&args.to)?,
-        log: None,
-        parent: None,
-        average_with: Vec::new(),
-        learner_spec: None,
+        stream: args.stream,
+        ..Order::default()
     };
     let run = Run::begin(project, &order)?;
     finish(project, run, &order, json).await

@@ -461,6 +461,7 @@ async fn retrain(app: &Arc<App>, name: &str, state: &ModelState, now: Timestamp)
         parent: app.routes.load().live(name).map(|live| live.digest),
         average_with: retrained(&versions).take(spec.retraining.average.saturating_sub(1) as usize).collect(),
         learner_spec: None,
+        stream: false,
     };
     let job = Job {
         id: format!("train-{name}-{}", now.to_string().replace([':', '.'], "")),

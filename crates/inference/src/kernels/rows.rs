@@ -167,11 +167,12 @@ impl QuantizedTable {
                 }
             }
             RowBits::Four => {
-                for (two, byte) in into.chunks_mut(2).zip(integers) {
-                    two[0] = f32::from(byte & 15) * scale + offset;
-                    if let Some(second) = two.get_mut(1) {
-                        *second = f32::from(byte >> 4) * scale + offset;
-                    }
+                let (pairs, last) = into.as_chunks_mut::<2>();
+                for (pair, byte) in pairs.iter_mut().zip(integers) {
+                    *pair = [f32::from(byte & 15), f32::from(byte >> 4)].map(|integer| integer * scale + offset);
+                }
+                if let ([last], [.., byte]) = (last, integers) {
+                    *last = f32::from(byte & 15) * scale + offset;
                 }
             }
         }

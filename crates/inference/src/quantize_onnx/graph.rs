@@ -9,6 +9,9 @@ use std::collections::{HashMap, HashSet};
 /// Fields of a node that are read here: inputs, outputs, name, operator, attributes, a text about it, domain.
 const NODE_FIELDS: [u32; 7] = [1, 2, 3, 4, 5, 6, 7];
 
+/// The version of ONNX's operators that brought `DynamicQuantizeLinear`.
+const OPERATORS: i64 = 11;
+
 pub(super) struct Opened {
     model: ModelProto,
     /// By their place in the file, whether a node has fields beside those.
@@ -16,8 +19,8 @@ pub(super) struct Opened {
 }
 
 impl Opened {
-    /// Refuses a file without a graph, or with ONNX's operators older than `wanted`.
-    pub fn new(file: &[u8], wanted: i64) -> Result<Opened, QuantizeError> {
+    /// Refuses a file without a graph, or with ONNX's operators older than those that it will use.
+    pub fn new(file: &[u8]) -> Result<Opened, QuantizeError> {
         let model = decode(file)?;
         if model.graph.is_none() {
             return Err(QuantizeError::Damaged("it has no graph".to_owned()));
@@ -25,8 +28,8 @@ impl Opened {
         let standard = |domain: &str| domain.is_empty() || domain == "ai.onnx";
         let versions = model.opset_import.iter().filter(|set| standard(&set.domain)).map(|set| set.version);
         let found = versions.max().unwrap_or(1);
-        if found < wanted {
-            return Err(QuantizeError::Operators { found, wanted });
+        if found < OPERATORS {
+            return Err(QuantizeError::Operators { found, wanted: OPERATORS });
         }
         let strange = strange_nodes(file)?;
         if strange.len() != model.graph.as_ref().map_or(0, |graph| graph.node.len()) {

@@ -85,19 +85,23 @@ pub enum QuantizeError {
 /// MatMul and Gemm with constant weights become `DynamicQuantizeLinear` and `MatMulInteger` with a scale for each output
 /// channel, tables that Gather reads become 8-bit rows with a scale each. Needs no rows.
 pub fn quantize_dynamic(file: &[u8], weights: WeightRange) -> Result<Quantized, QuantizeError> {
-    let graph = graph::Opened::new(file, 11)?;
+    let graph = graph::Opened::new(file)?;
     rewrite::rewrite(&graph, file, weights, &rewrite::Activations::Dynamic)
 }
 
-/// As [`quantize_dynamic`], but inputs of MatMul and Gemm go through `QuantizeLinear` and `DequantizeLinear` with ranges
-/// found by running the file on ONNX Runtime: each of `calls` holds the tensors of one call, in the signature's order.
+/// As [`quantize_dynamic`], but with `QuantizeLinear` and ranges found by running the file on ONNX Runtime: each of
+/// `calls` holds the tensors of one call, in the signature's order.
+///
+/// The products are `MatMulInteger` here too, rather than a MatMul between `DequantizeLinear` nodes that ONNX Runtime is
+/// to recognise: it does not where nothing quantizes the product again, and unpacks the weights at each call (a tower of
+/// 333-256-128-1 took 187 µs in that form and 114 µs in this one for 256 rows, 46 and 7 for a single one, with 1.32).
 pub fn quantize_static(
     file: &[u8],
     weights: WeightRange,
     calls: &[Vec<Tensor>],
     cut: Cut,
 ) -> Result<Quantized, QuantizeError> {
-    let graph = graph::Opened::new(file, 13)?;
+    let graph = graph::Opened::new(file)?;
     let found = ranges::find(&graph, file, weights, calls, cut)?;
     rewrite::rewrite(&graph, file, weights, &rewrite::Activations::Static(found))
 }

@@ -126,13 +126,8 @@ enum Layout {
     Rows,
 }
 
-#[derive(Clone)]
-enum Input {
-    /// Bytes, scale and zero.
-    Dynamic([String; 3]),
-    /// Numbers that went through bytes.
-    Static(String),
-}
+/// Names of a tensor's bytes, their scale and their zero.
+type Input = [String; 3];
 
 impl Rewriter<'_> {
     fn replace(&mut self, candidate: &Candidate) {
@@ -146,7 +141,7 @@ impl Rewriter<'_> {
                 };
                 let layout = Layout::Columns { transposed: *transposed };
                 let matrix = self.matrix(&node.input[1], weights, layout);
-                self.product(&mut nodes, &node.input[0], matrix, weights.columns, &sum);
+                self.product(&mut nodes, &node.input[0], matrix, &sum);
                 if let Some(bias) = bias {
                     put_node(&mut nodes, "Add", &[&sum, bias], &[output], Vec::new());
                 }
@@ -156,29 +151,13 @@ impl Rewriter<'_> {
         self.replaced.insert(candidate.place, nodes);
     }
 
-    fn product(
-        &mut self,
-        nodes: &mut Vec<u8>,
-        input: &str,
-        (integers, scales): (String, String),
-        columns: usize,
-        output: &str,
-    ) {
-        match self.input(nodes, input) {
-            Input::Dynamic([bytes, scale, zero]) => {
-                let [sums, floats, scaled] = ["sums", "floats", "scales"].map(|what| self.builder.name(output, what));
-                put_node(nodes, "MatMulInteger", &[&bytes, &integers, &zero], &[&sums], Vec::new());
-                put_node(nodes, "Cast", &[&sums], &[&floats], vec![int("to", ElementType::Float as i64)]);
-                put_node(nodes, "Mul", &[&scale, &scales], &[&scaled], Vec::new());
-                put_node(nodes, "Mul", &[&floats, &scaled], &[output], Vec::new());
-            }
-            Input::Static(numbers) => {
-                let zeros = self.builder.integers(output, "zeros", &[columns], &vec![0; columns]);
-                let matrix = self.builder.name(output, "weights");
-                put_node(nodes, "DequantizeLinear", &[&integers, &scales, &zeros], &[&matrix], vec![int("axis", 1)]);
-                put_node(nodes, "MatMul", &[&numbers, &matrix], &[output], Vec::new());
-            }
-        }
+    fn product(&mut self, nodes: &mut Vec<u8>, input: &str, (integers, scales): (String, String), output: &str) {
+        let [bytes, scale, zero] = self.input(nodes, input);
+        let [sums, floats, scaled] = ["sums", "floats", "scales"].map(|what| self.builder.name(output, what));
+        put_node(nodes, "MatMulInteger", &[&bytes, &integers, &zero], &[&sums], Vec::new());
+        put_node(nodes, "Cast", &[&sums], &[&floats], vec![int("to", ElementType::Float as i64)]);
+        put_node(nodes, "Mul", &[&scale, &scales], &[&scaled], Vec::new());
+        put_node(nodes, "Mul", &[&floats, &scaled], &[output], Vec::new());
     }
 
     /// The quantized form of what a product takes; its nodes stand before the first product that does.
@@ -191,16 +170,15 @@ impl Rewriter<'_> {
                 let outputs = ["bytes", "scale", "zero"].map(|what| self.builder.name(input, what));
                 let [bytes, scale, zero] = &outputs;
                 put_node(nodes, "DynamicQuantizeLinear", &[input], &[bytes, scale, zero], Vec::new());
-                Input::Dynamic(outputs)
+                outputs
             }
             Activations::Static(ranges) => {
                 let (scale, zero) = ranges.steps(input);
                 let scale = self.builder.floats(input, "scale", &[], &[scale]);
                 let zero = self.builder.tensor(input, "zero", &[], ElementType::Uint8, vec![zero]);
-                let [bytes, numbers] = ["bytes", "numbers"].map(|what| self.builder.name(input, what));
+                let bytes = self.builder.name(input, "bytes");
                 put_node(nodes, "QuantizeLinear", &[input, &scale, &zero], &[&bytes], Vec::new());
-                put_node(nodes, "DequantizeLinear", &[&bytes, &scale, &zero], &[&numbers], Vec::new());
-                Input::Static(numbers)
+                [bytes, scale, zero]
             }
         };
         self.inputs.insert(input.to_owned(), made.clone());
