@@ -11,12 +11,22 @@ use features::{Enforced, Enforcer, FeatureError, Violations};
 use learning::{Batches, LearnError, RowSource};
 use rayon::prelude::*;
 use std::sync::atomic::Ordering;
-use storage::parts::ParquetFile;
+use std::sync::{Mutex, PoisonError};
+use storage::parts::{ParquetFile, ROWS_A_BATCH};
 use vocabulary::model::LearnerKind;
 use vocabulary::{Contract, ModelSpec, Timestamp};
 
 /// Rows of the file that one thread counts at a time.
 const STRETCH_ROWS: u64 = 1 << 20;
+
+/// Passes that training has open at the same time.
+const PASSES: u64 = 32;
+
+/// Memory that their readers may hold together before they take turns.
+const READERS_BYTES_MAX: u64 = 256 << 20;
+
+/// Memory of what is read ahead when they do.
+const TURNS_BYTES: u64 = 96 << 20;
 
 /// Where a batch of the file begins.
 #[derive(Clone, Copy)]
@@ -37,7 +47,28 @@ pub struct FileRows<'a> {
     from: Option<Timestamp>,
     to: Option<Timestamp>,
     marks: Vec<Mark>,
+    turns: Option<Turns>,
     pub violations: Violations,
+}
+
+/// Of a wide file, each open reader holds tens of megabytes. Instead of staying open, a pass then reads some rows ahead,
+/// when it is its turn, and closes the file: pages are read several times.
+struct Turns {
+    /// Rows that are read at a time.
+    rows: u64,
+    /// One for each reader that may be open.
+    gates: Vec<Mutex<()>>,
+}
+
+impl Turns {
+    fn of(file: &ParquetFile, threads: usize) -> Option<Turns> {
+        if PASSES * file.reader_bytes() <= READERS_BYTES_MAX {
+            return None;
+        }
+        let row_bytes = (file.memory_bytes() / file.rows().max(1)).max(1);
+        let rows = (TURNS_BYTES / PASSES / row_bytes).next_multiple_of(ROWS_A_BATCH as u64);
+        Some(Turns { rows, gates: (0..threads).map(|_| Mutex::new(())).collect() })
+    }
 }
 
 /// What counting a stretch found; `kept` counts from the stretch on.
@@ -77,8 +108,7 @@ pub fn file(project: &Project, spec: &ModelSpec, order: &Order) -> Result<Option
 }
 
 impl<'a> FileRows<'a> {
-    pub fn open(project: &'a Project, spec: &'a ModelSpec, order: &Order, file: ParquetFile) -> Result<FileRows<'a>> {
-        let contract = project.contract_of(spec);
+    pub fn open(contract: &'a Contract, spec: &'a ModelSpec, order: &Order, file: ParquetFile) -> Result<FileRows<'a>> {
         let columns: Vec<String> = contract.column_names().map(str::to_owned).collect();
         // An empty batch has all columns: what is missing is said with what there is.
         features::canonical(&RecordBatch::new_empty(file.schema().clone()), contract).with_context(|| {
@@ -86,8 +116,10 @@ impl<'a> FileRows<'a> {
         })?;
         let enforcer = Enforcer::new(contract, &columns)?;
         let (from, to, marks, violations) = (order.from, order.to, Vec::new(), Violations::default());
-        let mut rows = FileRows { file, columns, spec, contract, enforcer, from, to, marks, violations };
-        let pool = rayon::ThreadPoolBuilder::new().num_threads(threads(order.threads)).build()?;
+        let threads = threads(order.threads);
+        let turns = Turns::of(&file, threads);
+        let mut rows = FileRows { file, columns, spec, contract, enforcer, from, to, marks, turns, violations };
+        let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build()?;
         pool.install(|| rows.count())?;
         Ok(rows)
     }
@@ -164,6 +196,24 @@ impl<'a> FileRows<'a> {
         LearnError::Source(what.into())
     }
 
+    /// The file from a row on, as it is.
+    fn raw(&self, first: u64) -> Result<Batches<'_>, LearnError> {
+        let whole = self.file.rows();
+        let Some(turns) = &self.turns else {
+            let batches = self.file.batches(first..whole, &self.columns).map_err(source)?;
+            return Ok(Box::new(batches.map(|batch| batch.map_err(source))));
+        };
+        let starts = (first..whole).step_by(turns.rows as usize);
+        Ok(Box::new(starts.flat_map(move |start| {
+            let gate = &turns.gates[(start / turns.rows) as usize % turns.gates.len()];
+            let _turn = gate.lock().unwrap_or_else(PoisonError::into_inner);
+            match self.file.batches(start..start + turns.rows, &self.columns) {
+                Ok(batches) => batches.map(|batch| batch.map_err(source)).collect(),
+                Err(error) => vec![Err(source(error))],
+            }
+        })))
+    }
+
     /// Rows of a batch that begins at place `row` of the file, as they are learned from.
     fn clean(&self, raw: &RecordBatch, row: u64, violations: &mut Violations) -> Result<Enforced, LearnError> {
         let batch = features::canonical(raw, self.contract).map_err(|error| counted(error, row))?;
@@ -189,10 +239,10 @@ impl RowSource for FileRows<'_> {
     fn pass(&self, first: u64) -> Result<Batches<'_>, LearnError> {
         let place = self.marks.partition_point(|mark| mark.kept <= first);
         let Some(mark) = self.marks[..place].last() else { return Ok(Box::new(std::iter::empty())) };
-        let raw = self.file.batches(mark.row..self.file.rows(), &self.columns).map_err(source)?;
+        let raw = self.raw(mark.row)?;
         let (mut row, mut skip) = (mark.row, (first - mark.kept) as usize);
         Ok(Box::new(raw.filter_map(move |raw| {
-            let enforced = raw.map_err(source).and_then(|raw| {
+            let enforced = raw.and_then(|raw| {
                 let enforced = self.clean(&raw, row, &mut Violations::default());
                 row += raw.num_rows() as u64;
                 enforced
@@ -206,5 +256,70 @@ impl RowSource for FileRows<'_> {
             let rest = batch.slice(passed, batch.num_rows() - passed);
             (rest.num_rows() > 0).then_some(Ok(rest))
         })))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use arrow::array::{ArrayRef, Float64Array, Int64Array, StringArray, TimestampMicrosecondArray};
+    use arrow::compute::concat_batches;
+    use std::sync::Arc;
+    use storage::parts::{Format, TableWriter};
+    use vocabulary::Repair;
+
+    fn table(rows: i64) -> RecordBatch {
+        let times = TimestampMicrosecondArray::from_iter_values((0..rows).map(|row| row / 3 * 1_000_000));
+        let price = Float64Array::from_iter_values((0..rows).map(|row| if row % 7 == 0 { -1.0 } else { row as f64 }));
+        let shop = StringArray::from_iter_values((0..rows).map(|row| format!("s{}", row % 50)));
+        let sold = Int64Array::from_iter_values((0..rows).map(|row| row % 2));
+        let columns: [(&str, ArrayRef); 4] = [
+            ("at", Arc::new(times.with_timezone("UTC"))),
+            ("price", Arc::new(price)),
+            ("shop", Arc::new(shop)),
+            ("sold", Arc::new(sold)),
+        ];
+        RecordBatch::try_from_iter(columns).unwrap()
+    }
+
+    fn declared(table: &RecordBatch) -> (Contract, ModelSpec) {
+        let hints =
+            features::InferHints { name: "sale".into(), target: "sold".into(), time: Some("at".into()), key: None };
+        let mut contract = features::infer_contract(table, &hints).unwrap();
+        let price = contract.columns.iter_mut().find(|column| column.name == "price").unwrap();
+        (price.range, price.repair) = (Some([0.0, 1e9]), Repair::Reject);
+        let spec =
+            "name = \"sale\"\ncontract = \"sale\"\ntask = \"binary\"\ntarget = \"sold\"\ntime = \"at\"\n[data]\n";
+        (contract, toml::from_str(spec).unwrap())
+    }
+
+    fn rows(batches: Batches<'_>) -> Vec<RecordBatch> {
+        batches.map(Result::unwrap).collect()
+    }
+
+    #[test]
+    fn a_pass_from_any_row_on_has_the_rest_of_the_rows_in_turns_or_not() {
+        let folder = tempfile::tempdir().unwrap();
+        let (path, table) = (folder.path().join("t.parquet"), table(60_000));
+        let mut writer = TableWriter::create(&folder.path().join("beside"), Format::Parquet, &table.schema()).unwrap();
+        writer.write(&table).unwrap();
+        writer.finish(&path, &[]).unwrap();
+        let (contract, spec) = declared(&table);
+        let order = Order { from: Some(Timestamp(1_000_000_000)), ..Order::default() };
+        let mut file = FileRows::open(&contract, &spec, &order, ParquetFile::open(&path).unwrap()).unwrap();
+        assert!(file.turns.is_none());
+        assert_eq!(file.violations.rows, 57_000, "from the thousandth second on");
+        let all = rows(file.pass(0).unwrap());
+        let schema = all[0].schema();
+        let all = concat_batches(&schema, &all).unwrap();
+        assert_eq!(all.num_rows() as u64, 57_000 - file.violations.rejected_rows);
+        assert!(file.violations.rejected_rows > 8000);
+        for turns in [None, Some(Turns { rows: 8192, gates: vec![Mutex::new(())] })] {
+            file.turns = turns;
+            for first in [0, 1, 7000, 8191, 30_001, all.num_rows() - 1, all.num_rows()] {
+                let rest = concat_batches(&schema, &rows(file.pass(first as u64).unwrap())).unwrap();
+                assert_eq!(rest, all.slice(first, all.num_rows() - first), "from {first}");
+            }
+        }
     }
 }

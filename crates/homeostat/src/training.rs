@@ -79,7 +79,7 @@ pub enum Rows<'a> {
 impl<'a> Rows<'a> {
     async fn of(project: &'a Project, spec: &'a ModelSpec, order: &Order) -> Result<Rows<'a>> {
         match streamed::file(project, spec, order)? {
-            Some(file) => Ok(Rows::Streamed(FileRows::open(project, spec, order, file)?)),
+            Some(file) => Ok(Rows::Streamed(FileRows::open(project.contract_of(spec), spec, order, file)?)),
             None => Ok(Rows::Loaded(training_set(project, spec, order).await?)),
         }
     }

@@ -6,10 +6,12 @@ use hessboost::data::{DMatrix, FeatureType};
 use hessboost::objective::{Multiclass, Objective, RegLoss};
 use inference::export::{Export, Exported, InputForm, Member, export_onnx};
 use inference::import::import;
+use inference::network::quantized::{DenseForm, QuantizeOptions, TableForm, quantize_network};
 use inference::network::{Dense, Hidden, Numeric, Place, Table};
 use inference::{
-    Calibration, CompactTreesModel, Data, LeafBits, LinearModel, LinearParts, Link, Model, NetworkModel, NetworkParts,
-    OnnxOptions, OnnxRuntimeModel, Predictor, Quantization, Tensor, TensorModel, TreesModel, open_library,
+    Calibration, CompactLinearModel, CompactTreesModel, Data, LeafBits, LinearModel, LinearParts, Link, Model,
+    NetworkModel, NetworkParts, OnnxOptions, OnnxRuntimeModel, Predictor, Quantization, Tensor, TensorModel,
+    TreesModel, open_library,
 };
 use vocabulary::inputs::{DenseColumn, Inputs, Layout};
 use vocabulary::model::Task;
@@ -197,9 +199,14 @@ fn linear_models() {
             let parts = LinearParts { link, bias, dense: weights, table };
             let inputs = rows(dense, &vec![1024; slots], 200, 1e30);
             for calibration in calibrations(link) {
-                let model = Box::new(LinearModel::new(parts.clone(), layout.clone()).unwrap());
-                let name = format!("linear {link:?} {dense}+{slots} {}", calibration.name());
-                check_forms(&name, &Predictor { model, calibration }, link, &inputs);
+                let model = LinearModel::new(parts.clone(), layout.clone()).unwrap();
+                let compact = CompactLinearModel::quantized(&model).unwrap();
+                let models: [Box<dyn Model>; 2] = [Box::new(model), Box::new(compact)];
+                for model in models {
+                    let name = format!("{} {link:?} {dense}+{slots} {}", model.kind(), calibration.name());
+                    let calibration = calibration.clone();
+                    check_forms(&name, &Predictor { model, calibration }, link, &inputs);
+                }
             }
         }
     }
@@ -207,6 +214,7 @@ fn linear_models() {
 
 const IDS: [u32; 4] = [7, 1000, 50, 3_000_000];
 
+/// Each kind of table, a cross layer, and hidden layers of these sizes.
 fn network(link: Link, outputs: usize, hidden: &[usize], numeric: Vec<Numeric>) -> NetworkModel {
     let mut numbers = Numbers(7);
     let mut table = |ids: u32, dimension: u32, place: Place| Table {
@@ -261,6 +269,33 @@ fn networks() {
                 let name = format!("network {link:?} {}", calibration.name());
                 let model = network(link, outputs, &[128, 64, 64, 9], numeric.clone());
                 let predictor = Predictor { model: Box::new(model), calibration };
+                check_forms(&name, &predictor, link, &rows(4, &IDS, 300, 30.0));
+            }
+        }
+    }
+}
+
+#[test]
+fn networks_of_integers() {
+    if !library("networks_of_integers") {
+        return;
+    }
+    let numeric = vec![
+        Numeric::PiecewiseLinear { edges: vec![-1.0, -0.25, 0.0, 2.0] },
+        Numeric::Plain,
+        Numeric::Plain,
+        Numeric::Periodic { frequencies: vec![0.3, 1.1] },
+    ];
+    let calibration = rows(4, &IDS, 200, 5.0);
+    for (link, outputs) in LINKS {
+        // Wider than one chain of sums, and than what single precision multiplies exactly.
+        let model = network(link, outputs, &[600, 100, 64], numeric.clone());
+        for dense in [DenseForm::None, DenseForm::Dynamic, DenseForm::Static] {
+            for tables in [TableForm::Int8, TableForm::Int4] {
+                let options = QuantizeOptions { dense, tables };
+                let model = quantize_network(&model, &options, Some(&calibration)).unwrap();
+                let name = format!("integers {link:?} {dense:?} {tables:?}");
+                let predictor = Predictor { model: Box::new(model), calibration: Calibration::Identity };
                 check_forms(&name, &predictor, link, &rows(4, &IDS, 300, 30.0));
             }
         }

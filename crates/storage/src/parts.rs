@@ -23,6 +23,9 @@ pub const ROWS_A_BATCH: usize = 8192;
 /// Rows of a row group that is written: what a reader must pass over at most to begin in the middle.
 const ROWS_A_GROUP: usize = 1 << 18;
 
+/// Bytes of a page and of a dictionary, each, as writers make them by default.
+const PAGE_BYTES: u64 = 1 << 20;
+
 /// A Parquet file, opened: its footer was read, its rows were not.
 pub struct ParquetFile {
     path: PathBuf,
@@ -60,6 +63,16 @@ impl ParquetFile {
     pub fn memory_bytes(&self) -> u64 {
         let columns = self.metadata.metadata().row_groups().iter().flat_map(|group| group.columns());
         columns.map(|column| column.uncompressed_size().max(8 * column.num_values()).max(0) as u64).sum()
+    }
+
+    /// About what one reader of all columns holds at most: of each column a page and a dictionary.
+    pub fn reader_bytes(&self) -> u64 {
+        let groups = self.metadata.metadata().row_groups().iter();
+        let bytes = |size: i64| (2 * PAGE_BYTES).min(size.max(0) as u64);
+        groups
+            .map(|group| group.columns().iter().map(|column| bytes(column.uncompressed_size())).sum())
+            .max()
+            .unwrap_or(0)
     }
 
     /// What the file's writer noted under a key.
@@ -248,6 +261,7 @@ mod tests {
         assert_eq!(batch.column(0).as_primitive::<Int64Type>().values()[..], [998, 999]);
         assert_eq!((file.note("why"), file.note("who")), (Some("a test"), None));
         assert!(file.memory_bytes() >= 16_000, "{}", file.memory_bytes());
+        assert!((4000..20_000).contains(&file.reader_bytes()), "{}", file.reader_bytes());
         std::fs::write(folder.path().join("broken.parquet"), "PAR1 no").unwrap();
         let said = ParquetFile::open(&folder.path().join("broken.parquet")).err().unwrap().to_string();
         assert!(said.contains("broken.parquet") && said.contains("as Parquet"), "{said}");

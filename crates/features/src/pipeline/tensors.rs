@@ -309,3 +309,42 @@ fn value(text: &str, kind: ColumnKind) -> Option<Key> {
         ColumnKind::Float | ColumnKind::Timestamp => None,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::columns::Values;
+    use crate::pipeline::means::with_key;
+    use crate::testing::canonical_batches;
+    use proptest::prelude::*;
+
+    proptest! {
+        /// Whatever a row's key is made of is found in it again, in one column and in several.
+        #[test]
+        fn keys_are_read_back(batch in canonical_batches(1..12)) {
+            let all = [("string_a", ColumnKind::String), ("bool_a", ColumnKind::Bool), ("int_a", ColumnKind::Int),
+                ("string_b", ColumnKind::String)];
+            let views: Vec<Values<'_>> = all.iter().map(|(name, kind)| {
+                let at = batch.schema_ref().index_of(name).unwrap();
+                Values::new(batch.column(at), name, *kind).unwrap()
+            }).collect();
+            let kinds = all.map(|(_, kind)| kind);
+            let mut buffer = String::new();
+            for row in 0..batch.num_rows() {
+                let atom = |place: usize| match views[place].atom(row) {
+                    Atom::Null => None,
+                    Atom::Bool(value) => Some(Key::Bool(value)),
+                    Atom::Int(value) => Some(Key::Int(value)),
+                    Atom::Text(text) => Some(Key::Text(text.to_owned())),
+                };
+                for places in [&[0usize, 1, 2, 3][..], &[0], &[1], &[2], &[3, 0]] {
+                    let kinds: Vec<ColumnKind> = places.iter().map(|place| kinds[*place]).collect();
+                    let found = with_key(&views, places, row, &mut buffer, |key| parsed(key, &kinds));
+                    let atoms: Vec<Option<Key>> = places.iter().map(|place| atom(*place)).collect();
+                    let null = places.len() == 1 && atoms[0].is_none();
+                    prop_assert_eq!(found, if null { None } else { Some(Some(atoms)) });
+                }
+            }
+        }
+    }
+}

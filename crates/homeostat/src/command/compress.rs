@@ -7,7 +7,7 @@ use crate::artifact::Artifact;
 use crate::cli::{Bits, Compress};
 use crate::imported::{self, Engine};
 use crate::project::Project;
-use crate::runs::{self, Run};
+use crate::runs;
 use crate::training::{self, Order};
 use crate::{clock, output};
 use anyhow::{Context, Result, bail};

@@ -2,9 +2,9 @@
 //! of trainings that are averaged. Knows neither where versions are kept nor what a pipeline is beyond
 //! [`TensorSteps`].
 //!
-//! Answers agree with ours to 1e-6 (relative above 1). Sums of trees are rounded as ours where ONNX Runtime adds them in
-//! order, on one thread; sums of a network's layers are not, so that a calibration with very steep parts may stretch
-//! their last bits.
+//! Answers agree with ours to 1e-6 (relative above 1). Single-precision sums, of trees and of a network's layers, are
+//! laid out so that ONNX Runtime rounds them as we do; where it adds in another order (few rows through many trees on
+//! several threads, layers on other machines than x86-64), last bits differ.
 
 mod answers;
 mod columns;
@@ -16,10 +16,11 @@ mod trees;
 
 pub use inputs::{ExportedInput, Missing, Source};
 
-use crate::compact::CompactTreesModel;
+use crate::compact::{CompactLinearModel, CompactTreesModel};
 use crate::linear::LinearModel;
 use crate::model::{Link, ModelError};
 use crate::network::NetworkModel;
+use crate::network::quantized::QuantizedNetwork;
 use crate::predictor::Predictor;
 use crate::trees::TreesModel;
 use graph::Graph;
@@ -69,7 +70,9 @@ pub struct Exported {
 
 #[derive(Debug, thiserror::Error)]
 pub enum ExportError {
-    #[error("\"{0}\" is no kind of model that can be exported (linear, trees, compact_trees, network)")]
+    #[error(
+        "\"{0}\" is no kind of model that can be exported (linear, trees, network, or a compact or quantized form of them)"
+    )]
     Kind(String),
     #[error("the model cannot be taken apart")]
     Model(#[from] ModelError),
@@ -172,7 +175,14 @@ fn sums(graph: &mut Graph, member: &Member, blocks: &Blocks) -> Result<Sums, Exp
     let bytes = model.to_bytes();
     match model.kind() {
         LinearModel::KIND => Ok(linear::sums(graph, &LinearModel::from_bytes(&bytes, layout)?, blocks)),
-        NetworkModel::KIND => Ok(network::sums(graph, &NetworkModel::from_bytes(&bytes, layout)?, blocks)),
+        CompactLinearModel::KIND => {
+            Ok(linear::sums(graph, CompactLinearModel::from_bytes(&bytes, layout)?.linear(), blocks))
+        }
+        NetworkModel::KIND => Ok(network::sums(graph, NetworkModel::from_bytes(&bytes, layout)?.parts(), &[], blocks)),
+        QuantizedNetwork::KIND => {
+            let model = QuantizedNetwork::from_bytes(&bytes, layout)?;
+            Ok(network::sums(graph, model.rounded()?.parts(), &model.integers(), blocks))
+        }
         TreesModel::KIND => {
             let model = TreesModel::from_bytes(&bytes, layout)?;
             trees::sums(graph, &model.ensemble(), model.link(), layout.dense.len(), blocks)

@@ -6,6 +6,7 @@ use super::post;
 use super::shapes::dimension;
 use super::tensors;
 use super::{Unsupported, unsupported};
+use crate::elementary::exp;
 use crate::forest::Real;
 use crate::import::links::single::exp32;
 use crate::tensor::{Data, Datatype, Tensor};
@@ -143,6 +144,14 @@ impl Operator for Single {
                     Single::Not | Single::IsNan => return mismatch("its input has the wrong type"),
                 };
                 Data::Fp32(values.iter().map(|value| function(*value)).collect())
+            }
+            (Data::Fp64(values), Single::Neg | Single::Abs | Single::Exp) => {
+                let function: fn(f64) -> f64 = match self {
+                    Single::Neg => |x| -x,
+                    Single::Abs => f64::abs,
+                    _ => exp,
+                };
+                Data::Fp64(values.iter().map(|value| function(*value)).collect())
             }
             (other, _) => return mismatch(format!("inputs of type {} are left to ONNX Runtime", other.datatype())),
         };

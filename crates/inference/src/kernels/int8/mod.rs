@@ -9,6 +9,7 @@ mod quantize;
 mod x86;
 
 pub use path::Path;
+pub(crate) use quantize::SPAN_MIN;
 pub use quantize::{QuantizedRows, Range};
 
 use crate::kernels::int8::path::Tile;

@@ -10,6 +10,9 @@ use super::{GROUP, INPUTS_MAX, Path};
 /// Adding and subtracting it rounds a number below 2^22 to whole, ties to even.
 const ROUNDER: f32 = 12_582_912.0;
 
+/// A range that is narrower counts as none.
+pub(crate) const SPAN_MIN: f32 = f32::MIN_POSITIVE * 256.0;
+
 /// Numbers that are looked at together.
 const LANES: usize = 16;
 
@@ -21,12 +24,12 @@ pub struct Range {
 }
 
 impl Range {
-    /// The step and the place of 0 among the steps. The range is widened to hold 0.
-    fn steps(self) -> (f32, f32, i32) {
+    /// The step, its inverse, and the place of 0 among the steps. The range is widened to hold 0.
+    pub(crate) fn steps(self) -> (f32, f32, i32) {
         let (low, high) = (self.low.min(0.0), self.high.max(0.0));
         let span = high - low;
         // Below, a step would have lost its digits; there is nothing but zeros then.
-        if span < f32::MIN_POSITIVE * 256.0 {
+        if span < SPAN_MIN {
             return (0.0, 0.0, 0);
         }
         let scale = span / 255.0;

@@ -87,6 +87,20 @@ struct Int8Step {
     range: Option<Range>,
 }
 
+/// A layer of integers as plain data, for export.
+pub(crate) struct Integers {
+    pub inputs: usize,
+    /// Row-major, `inputs * outputs`.
+    pub weights: Vec<i8>,
+    /// One for each output, like the bias.
+    pub scales: Vec<f32>,
+    pub bias: Vec<f32>,
+    /// What each input is multiplied with first; empty for nothing.
+    pub factors: Vec<f32>,
+    /// Without, each row has its own.
+    pub range: Option<Range>,
+}
+
 /// Memory of a call, made once.
 #[derive(Default)]
 struct Work {
@@ -125,6 +139,22 @@ impl QuantizedNetwork {
         let layers = self.parts.layers();
         let integers = layers.iter().filter(|layer| matches!(layer, Layer::Int8(_))).count();
         (integers, layers.len())
+    }
+
+    /// For each layer in the order of the way, what it multiplies; none where it stays in single precision.
+    pub(crate) fn integers(&self) -> Vec<Option<Integers>> {
+        let integers = |layer: &&Layer| match layer {
+            Layer::Single(_) => None,
+            Layer::Int8(Int8Step { layer, factors, range }) => Some(Integers {
+                inputs: layer.inputs(),
+                weights: layer.integers(),
+                scales: layer.scales().to_vec(),
+                bias: layer.bias().to_vec(),
+                factors: factors.clone(),
+                range: *range,
+            }),
+        };
+        self.parts.layers().iter().map(integers).collect()
     }
 
     /// The input vectors of `rows`, row-major, into `out`.
