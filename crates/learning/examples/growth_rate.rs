@@ -158,7 +158,7 @@ fn main() -> Fallible<()> {
     let pairs = pairs.filter_map(|pair| pair.split_once('=').map(|(key, value)| (key.to_owned(), value.to_owned())));
     let options = Options(pairs.collect());
     let (rows, epochs) = (options.number("rows", 12_000)?, options.number("epochs", 20)?);
-    let (tuned, seeds) = (options.number("tuned", epochs * 3 / 5)?, options.number("seeds", 5)?);
+    let (tuned, seeds) = (options.number("tuned", epochs)?, options.number("seeds", 5)?);
     let shrink = options.number("shrink", 1.0)?;
     let small = options.layers("small", "32,32")?;
     let ways = [("wider", options.layers("large", "128,128")?), ("deeper", options.layers("deep", "32,32,32")?)];

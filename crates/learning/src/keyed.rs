@@ -25,7 +25,7 @@ pub(crate) enum Purpose {
     Frequencies = 5,
     /// Of embeddings that are kept in half the bits.
     Rounding = 6,
-    /// Which units a growing layer copies, and how their weights are split.
+    /// Weights that a growing network gets.
     Growth = 7,
 }
 

@@ -1,24 +1,18 @@
 //! Growing a network whose answers stay the same: more units, layers, cross layers, numbers and rows of embeddings,
 //! intervals. Knows neither a declaration nor how the network goes on learning.
 //!
-//! Units and layers after Chen, Goodfellow and Shlens, "Net2Net: Accelerating Learning via Knowledge Transfer" (ICLR
-//! 2016). There the weights that read copies of a unit are equal parts; copies then get the same gradients for ever
-//! unless noise or dropout tells them apart. Here each weight is split anew at random, which does so and keeps the sum.
+//! Layers after Chen, Goodfellow and Shlens, "Net2Net: Accelerating Learning via Knowledge Transfer" (ICLR 2016). Their
+//! units of a wider layer are copies of those that are there, with parts of the weights that read them. Copies get the
+//! same gradients, or opposite ones, until something tells them apart; new units that nothing reads yet keep the answers
+//! too, and came closer to the large network's loss in all that was measured (`examples/growth_rate.rs`).
 
 use crate::keyed::{Purpose, bits};
 use inference::network::{Dense, Hidden, NetworkParts, Numeric, Place, Table};
 
-/// How far a part of a weight lies from an equal one at most, in weights. Beyond a half, parts may turn their sign: of a
-/// layer that one output reads, copies whose readers have the same sign would go the same way under Adam, whatever their
-/// size.
-const SPREAD: f64 = 1.0;
-
-/// Where the randomness comes from, and how much of it the incoming weights of copies get.
+/// Where the randomness of new weights comes from.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Grower {
     pub seed: u64,
-    /// Beside the root mean square of the layer's weights; 0 keeps the answers.
-    pub noise: f64,
 }
 
 /// What an input of the grown vector is.
@@ -39,78 +33,34 @@ impl Grower {
         drawn as f64 / (1u64 << 52) as f64 - 1.0
     }
 
-    /// Copies units of a hidden layer until it has `units`, and those of the residual layers upon it, which are as wide.
-    /// The layer itself must not be residual; a layer without units gets new ones that nothing reads yet.
+    /// Gives a hidden layer new units until it has `units`, and the residual layers upon it, which are as wide. What they
+    /// read is drawn, and nothing reads them yet. The layer itself must not be residual.
     pub fn widen(&self, parts: &mut NetworkParts, layer: usize, units: usize) {
-        let old = parts.hidden[layer].dense.outputs as usize;
-        if units <= old {
+        if units <= parts.hidden[layer].dense.outputs as usize {
             return;
         }
-        let chosen =
-            |at: usize| (bits(self.seed, Purpose::Growth, layer as u64, at as u64) % old.max(1) as u64) as usize;
-        let above = parts.hidden[layer + 1..].iter().take_while(|layer| layer.residual).count();
-        let origins: Vec<usize> = (0..units).map(|at| if at < old { at } else { chosen(at) }).collect();
-        let (own, rest) = parts.hidden[layer..].split_at_mut(1);
-        let (own, (residual, rest)) = (&mut own[0].dense, rest.split_at_mut(above));
-        if old == 0 {
-            self.fill(own, units, layer);
-        } else {
-            copy_outputs(own, &origins);
-            self.disturb(own, old, layer);
+        self.add_units(&mut parts.hidden[layer].dense, units, layer);
+        let mut above = layer + 1;
+        while let Some(Hidden { dense, residual: true }) = parts.hidden.get_mut(above) {
+            self.add_units(dense, units, above);
+            add_unread(dense, units);
+            above += 1;
         }
-        for (at, Hidden { dense, .. }) in residual.iter_mut().enumerate() {
-            copy_outputs(dense, &origins);
-            self.split(dense, &origins, layer + 1 + at);
-        }
-        let reader = rest.first_mut().map_or(&mut parts.output, |layer| &mut layer.dense);
-        self.split(reader, &origins, layer + 1 + above);
+        add_unread(parts.hidden.get_mut(above).map_or(&mut parts.output, |layer| &mut layer.dense), units);
     }
 
-    /// New units with weights as a network begins with.
-    fn fill(&self, dense: &mut Dense, units: usize, layer: usize) {
-        let size = (6.0 / f64::from(dense.inputs.max(1))).sqrt();
-        dense.weights = (0..dense.inputs as usize * units).map(|at| (size * self.draw(1, layer, at)) as f32).collect();
-        dense.bias = vec![0.0; units];
+    /// Units with weights as a network begins with.
+    fn add_units(&self, dense: &mut Dense, units: usize, layer: usize) {
+        let (inputs, old) = (dense.inputs as usize, dense.outputs as usize);
+        let size = (6.0 / inputs.max(1) as f64).sqrt();
+        let weight = |input: usize, unit: usize| match unit < old {
+            true => dense.weights[input * old + unit],
+            false => (size * self.draw(1, layer, input * units + unit)) as f32,
+        };
+        let weight = &weight;
+        dense.weights = (0..inputs).flat_map(|input| (0..units).map(move |unit| weight(input, unit))).collect();
+        dense.bias.resize(units, 0.0);
         dense.outputs = units as u32;
-    }
-
-    fn disturb(&self, dense: &mut Dense, old: usize, layer: usize) {
-        if self.noise == 0.0 {
-            return;
-        }
-        let squares: f64 = dense.weights.iter().map(|weight| f64::from(*weight).powi(2)).sum();
-        // A uniform draw has a third of its limit's square as variance.
-        let size = self.noise * (3.0 * squares / dense.weights.len().max(1) as f64).sqrt();
-        let units = dense.outputs as usize;
-        for (at, weight) in dense.weights.iter_mut().enumerate().filter(|(at, _)| at % units >= old) {
-            *weight += (size * self.draw(2, layer, at)) as f32;
-        }
-    }
-
-    /// Weights that read copies of a unit: parts of those that read the unit, which add up to them; all zero where there
-    /// were no units.
-    fn split(&self, dense: &mut Dense, origins: &[usize], layer: usize) {
-        let (inputs, outputs) = (dense.inputs as usize, dense.outputs as usize);
-        let mut weights = vec![0.0; origins.len() * outputs];
-        if inputs > 0 {
-            let mut copies = vec![0u32; inputs];
-            origins.iter().for_each(|origin| copies[*origin] += 1);
-            let mut open = copies.clone();
-            let mut left: Vec<f64> = dense.weights.iter().map(|weight| f64::from(*weight)).collect();
-            // The originals come first, hence last here: they take what is left.
-            for (copy, origin) in origins.iter().enumerate().rev() {
-                for output in 0..outputs {
-                    let (at, place) = (origin * outputs + output, copy * outputs + output);
-                    let share = 1.0 / f64::from(copies[*origin]) + SPREAD * self.draw(3, layer, place);
-                    let part = if open[*origin] == 1 { left[at] } else { share * f64::from(dense.weights[at]) } as f32;
-                    weights[place] = part;
-                    left[at] -= f64::from(part);
-                }
-                open[*origin] -= 1;
-            }
-        }
-        dense.weights = weights;
-        dense.inputs = origins.len() as u32;
     }
 
     /// Puts a layer above a hidden layer, as wide as that. A plain one passes its inputs on, which are rectified sums. A
@@ -280,12 +230,10 @@ pub(super) fn extend_table(table: &mut Table, origins: &[u32]) {
     table.ids = origins.len() as u32;
 }
 
-fn copy_outputs(dense: &mut Dense, origins: &[usize]) {
-    let outputs = dense.outputs as usize;
-    let rows = dense.weights.chunks_exact(outputs.max(1));
-    dense.weights = rows.flat_map(|row| origins.iter().map(|origin| row[*origin])).collect();
-    dense.bias = origins.iter().map(|origin| dense.bias[*origin]).collect();
-    dense.outputs = origins.len() as u32;
+/// Lets a layer have inputs that it does not read yet.
+fn add_unread(dense: &mut Dense, inputs: usize) {
+    dense.weights.resize(inputs * dense.outputs as usize, 0.0);
+    dense.inputs = inputs as u32;
 }
 
 fn scaled(mut row: Vec<f32>, share: f64) -> Vec<f32> {

@@ -34,7 +34,7 @@ impl Start<'_> {
         seed: u64,
     ) -> Result<NetworkParts, LearnError> {
         let mut parts = self.parts.clone();
-        let grower = Grower { seed, noise: 0.0 };
+        let grower = Grower { seed };
         self.extend_tables(&mut parts);
         let residual = parts.hidden.first().is_some_and(|layer| layer.residual);
         if !residual {

@@ -119,7 +119,7 @@ proptest! {
         let mut grown = parts(seed, LINKS[link], cross, &hidden);
         let inputs = rows(seed);
         let before = answers(&grown, IDS, &inputs);
-        let grower = Grower { seed, noise: 0.0 };
+        let grower = Grower { seed };
         grower.deepen(&mut grown, above, added_residual);
         same(&before, &answers(&grown, IDS, &inputs), "deeper");
         add_cross(&mut grown, cross + 1);
@@ -147,7 +147,7 @@ proptest! {
         let mut grown = parts(seed, LINKS[link], cross, &[(9, false); 2][..layers]);
         let inputs = rows(seed);
         let before = answers(&grown, IDS, &inputs);
-        let grower = Grower { seed, noise: 0.0 };
+        let grower = Grower { seed };
         wanted.sort_unstable_by(f32::total_cmp);
         grower.split_intervals(&mut grown, 1, &wanted, 8);
         same(&before, &answers(&grown, IDS, &inputs), "finer intervals");
@@ -171,35 +171,37 @@ proptest! {
 }
 
 #[test]
-fn copies_differ_in_what_reads_them_and_noise_makes_them_differ_themselves() {
-    let small = parts(5, Link::Softmax, 0, &[(4, false)]);
-    let (mut exact, mut noisy) = (small.clone(), small.clone());
-    Grower { seed: 1, noise: 0.0 }.widen(&mut exact, 0, 8);
-    Grower { seed: 1, noise: 0.1 }.widen(&mut noisy, 0, 8);
+fn new_units_differ_and_nothing_reads_them_yet() {
+    let small = parts(5, Link::Softmax, 0, &[(4, false), (4, true)]);
+    let widened = |seed: u64| {
+        let mut parts = small.clone();
+        Grower { seed }.widen(&mut parts, 0, 8);
+        parts
+    };
+    let (wide, other) = (widened(1), widened(2));
     let column = |parts: &NetworkParts, unit: usize| -> Vec<f32> {
         parts.hidden[0].dense.weights.iter().skip(unit).step_by(8).copied().collect()
     };
     for unit in 4..8 {
-        let original = (0..4).find(|old| column(&exact, *old) == column(&exact, unit));
-        let read = |unit: usize| &exact.output.weights[unit * 3..unit * 3 + 3];
-        assert_ne!(read(unit), read(original.unwrap()), "equal readers would keep copies equal for ever");
-        assert!((0..4).all(|old| column(&noisy, old) != column(&noisy, unit)));
+        assert!((0..unit).all(|before| column(&wide, before) != column(&wide, unit)));
+        assert_ne!(column(&wide, unit), column(&other, unit));
+        assert!(wide.output.weights[unit * 3..][..3].iter().all(|weight| *weight == 0.0));
+        assert!(wide.hidden[1].dense.weights[unit * 8..][..8].iter().all(|weight| *weight == 0.0));
     }
-    assert_eq!(exact.hidden[0].dense.weights[..4], noisy.hidden[0].dense.weights[..4]);
-    let mut other = small.clone();
-    Grower { seed: 2, noise: 0.0 }.widen(&mut other, 0, 8);
-    assert_ne!(other, exact);
+    assert!((0..4).all(|unit| column(&wide, unit) == column(&other, unit)));
+    assert_eq!(wide.hidden[1].dense.outputs, 8);
 }
 
 #[test]
-fn a_layer_that_lost_all_its_units_gets_new_ones_that_say_nothing_yet() {
+fn a_layer_that_lost_all_its_units_gets_new_ones() {
     let mut empty = parts(5, Link::Logistic, 0, &[(4, false)]);
-    empty.hidden[0].dense =
-        Dense { outputs: 0, weights: Vec::new(), bias: Vec::new(), ..empty.hidden[0].dense.clone() };
+    let dense = Dense { outputs: 0, weights: Vec::new(), bias: Vec::new(), ..empty.hidden[0].dense.clone() };
+    empty.hidden[0].dense = dense;
     empty.output = Dense { inputs: 0, weights: Vec::new(), ..empty.output };
-    Grower { seed: 1, noise: 0.0 }.widen(&mut empty, 0, 6);
-    assert_eq!((empty.hidden[0].dense.weights.len(), empty.output.weights.as_slice()), (17 * 6, &[0.0; 6][..]));
+    Grower { seed: 1 }.widen(&mut empty, 0, 6);
+    let (units, read) = (&empty.hidden[0].dense.weights, &empty.output.weights);
+    assert_eq!((units.len(), read.as_slice()), (17 * 6, &[0.0; 6][..]));
     let answers = answers(&empty, IDS, &rows(5));
     assert!(answers.iter().all(|answer| *answer == answers[0]));
-    assert!(empty.hidden[0].dense.weights.iter().any(|weight| *weight > 0.1));
+    assert!(units.iter().any(|weight| *weight > 0.1));
 }
