@@ -76,7 +76,7 @@ fn tensors(exported: &Exported, inputs: &Inputs) -> Vec<Tensor> {
     let tensor = |(at, input): (usize, &inference::export::ExportedInput)| {
         let slots: Vec<i64> = inputs.slots.iter().map(|slot| i64::from(*slot)).collect();
         let (data, width) = match input.name.as_str() {
-            "dense" => (Data::Fp32(inputs.dense.clone()), inputs.dense_width),
+            "dense" | "dense_2" => (Data::Fp32(inputs.dense.clone()), inputs.dense_width),
             "slots" => (Data::Int64(slots), inputs.slot_width),
             _ if at < inputs.dense_width => {
                 let column = (0..inputs.rows).map(|row| inputs.dense_row(row)[at]);
@@ -440,7 +440,8 @@ fn several_trainings_are_averaged_and_the_file_says_what_it_is() {
     assert_eq!(property("learners"), "trees,trees");
     assert_eq!(property("classes"), r#"["no","yes","perhaps"]"#);
     assert!(property("inputs").contains(r#""name":"dense""#), "{}", property("inputs"));
-    assert_eq!(exported.inputs.len(), 1, "both read the same inputs");
+    let names: Vec<&str> = exported.inputs.iter().map(|input| input.name.as_str()).collect();
+    assert_eq!(names, ["dense", "dense_2"], "each has a pipeline of its own");
     if library("several_trainings_are_averaged_and_the_file_says_what_it_is") {
         let both = predict(&first, &inputs).into_iter().zip(predict(&second, &inputs));
         let wanted: Vec<f64> = both.map(|(a, b)| (a + b) / 2.0).collect();

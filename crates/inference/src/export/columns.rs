@@ -187,9 +187,8 @@ impl Maker<'_> {
     ) -> Result<(String, String), ExportError> {
         let mut value = self.quantities(scaled.clone().map(|scaled| &scaled.from))?;
         let missing = self.graph.node("IsNaN", &[&value]);
-        let figures: [(&str, fn(&Scaled) -> f64); 4] =
-            [("Max", |s| s.low), ("Min", |s| s.high), ("Sub", |s| s.mean), ("Div", |s| s.scale)];
-        for (operator, figure) in figures {
+        for (place, operator) in ["Max", "Min", "Sub", "Div"].into_iter().enumerate() {
+            let figure = |scaled: &Scaled| [scaled.low, scaled.high, scaled.mean, scaled.scale][place];
             let figures: Vec<f64> = scaled.clone().map(figure).collect();
             let figures = self.graph.doubles(&[1, figures.len()], &figures);
             value = self.graph.node(operator, &[&value, &figures]);

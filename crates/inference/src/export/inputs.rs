@@ -6,6 +6,7 @@ use crate::import::onnx::proto::ElementType;
 use crate::tensor::Datatype;
 use serde_json::json;
 use std::collections::{HashMap, HashSet};
+use std::fmt;
 use vocabulary::contract::ColumnKind;
 use vocabulary::inputs::Layout;
 use vocabulary::tensors::{Given, Key, Part, TensorStep, TensorSteps};
@@ -53,6 +54,17 @@ pub enum Missing {
     Text(String),
     /// There is none.
     Never,
+}
+
+impl fmt::Display for Missing {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Missing::Nan => write!(f, "NaN"),
+            Missing::Int(value) => write!(f, "{value}"),
+            Missing::Text(text) => write!(f, "{text:?}"),
+            Missing::Never => write!(f, "never missing"),
+        }
+    }
 }
 
 /// A whole number that stands for null: the least, which no column is likely to hold.
@@ -114,9 +126,10 @@ impl Registry {
         name
     }
 
-    pub fn blocks(&mut self, graph: &mut Graph, layout: &Layout) -> Blocks {
+    /// Matrices of one training; the pipelines of two may differ, so that none are shared.
+    pub fn blocks(&mut self, graph: &mut Graph, layout: &Layout, training: usize) -> Blocks {
         let mut block = |name: &str, datatype, width: usize, missing| {
-            let meaning = format!("the model's {name} inputs, in the layout's order");
+            let meaning = format!("the {name} inputs of training {training}, in its layout's order");
             let input =
                 ExportedInput { name: name.to_owned(), datatype, width, source: Source::Model, meaning, missing };
             (width > 0).then(|| self.declare(graph, input))
@@ -126,9 +139,9 @@ impl Registry {
         Blocks { dense, slots }
     }
 
-    pub fn layout_columns(&mut self, graph: &mut Graph, layout: &Layout) -> Blocks {
+    pub fn layout_columns(&mut self, graph: &mut Graph, layout: &Layout, training: usize) -> Blocks {
         let mut column = |name: &str, datatype, missing| {
-            let meaning = format!("the model's input \"{name}\"");
+            let meaning = format!("the input \"{name}\" of training {training}");
             let source = Source::Model;
             let input = ExportedInput { name: name.to_owned(), datatype, width: 1, source, meaning, missing };
             self.declare(graph, input)

@@ -53,6 +53,7 @@ pub struct Member<'a> {
 #[derive(Clone, Copy, Debug)]
 pub enum InputForm<'a> {
     /// `dense`, single precision with NaN for what is missing, and `slots`, both with a column for each of the layout's.
+    /// Of several trainings each has its own (`dense_2`), since their pipelines differ.
     Blocks,
     /// An input for each column of the layout, by its name.
     Columns,
@@ -120,8 +121,8 @@ pub fn export_onnx(export: &Export) -> Result<Exported, ExportError> {
     let mut registry = Registry::new(export.members);
     let mut answers = Vec::new();
     let mut outputs = None;
-    for member in export.members {
-        let blocks = blocks(&mut graph, &mut registry, member)?;
+    for (training, member) in (1..).zip(export.members) {
+        let blocks = blocks(&mut graph, &mut registry, member, training)?;
         let sums = sums(&mut graph, member, &blocks)?;
         match outputs {
             Some(known) if known != sums.outputs => return Err(ExportError::Outputs(known, sums.outputs)),
@@ -137,11 +138,11 @@ pub fn export_onnx(export: &Export) -> Result<Exported, ExportError> {
     Ok(Exported { bytes, inputs, outputs })
 }
 
-fn blocks(graph: &mut Graph, registry: &mut Registry, member: &Member) -> Result<Blocks, ExportError> {
+fn blocks(graph: &mut Graph, registry: &mut Registry, member: &Member, training: usize) -> Result<Blocks, ExportError> {
     let layout = member.predictor.model.layout();
     match member.inputs {
-        InputForm::Blocks => Ok(registry.blocks(graph, layout)),
-        InputForm::Columns => Ok(registry.layout_columns(graph, layout)),
+        InputForm::Blocks => Ok(registry.blocks(graph, layout, training)),
+        InputForm::Columns => Ok(registry.layout_columns(graph, layout, training)),
         InputForm::Pipeline(steps) => {
             let made = columns::columns(graph, registry, steps)?;
             check(layout, &made)?;
