@@ -1,9 +1,10 @@
+//! From single-precision rows to bytes: x = scale * (q - zero), where 0 is always met exactly (Jacob et al. 2018,
+//! arXiv:1712.05877; ONNX's DynamicQuantizeLinear, but row by row).
+
 #![cfg_attr(
     target_arch = "x86_64",
     expect(unsafe_code, reason = "functions compiled for instructions that were found")
 )]
-//! From single-precision rows to bytes: x = scale * (q - zero), where 0 is always met exactly (Jacob et al. 2018,
-//! arXiv:1712.05877; ONNX's DynamicQuantizeLinear, but row by row).
 
 use super::{GROUP, INPUTS_MAX, Path};
 

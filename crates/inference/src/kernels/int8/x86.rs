@@ -1,8 +1,9 @@
+//! The kernels of x86-64: a tile of sums stays in registers while the weights of its panels stream past.
+
 #![expect(
     unsafe_code,
     reason = "vector instructions that were found on the machine, on slices whose lengths are checked"
 )]
-//! The kernels of x86-64: a tile of sums stays in registers while the weights of its panels stream past.
 
 use super::path::{Tile, finish};
 use super::{GROUP, Int8Layer, PANEL, QuantizedRows};
