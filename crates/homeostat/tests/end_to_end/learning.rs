@@ -251,3 +251,28 @@ fn odd_data_gives_a_model_or_a_clear_word() {
         told(&folder.path().join("wide"), &["train", "--learner", learner]);
     }
 }
+
+#[test]
+fn a_version_goes_on_from_another_and_leaves_as_onnx() {
+    let project = Project::orders(4000);
+    let root = project.root();
+    for learner in ["trees", "linear", "network"] {
+        let first = told(&root, &["train", "--learner", learner, "--to", "2024-01-20"]);
+        let name = first["version"].as_str().unwrap();
+        let next = told(&root, &["train", "--learner", learner, "--from", name]);
+        assert_ne!(first["digest"], next["digest"], "{learner}");
+        assert!(next["metrics"]["auc"].as_f64().unwrap() > 0.65, "{learner}: {next}");
+        let lineage = told(&root, &["lineage", next["version"].as_str().unwrap()]).to_string();
+        assert!(lineage.contains(first["digest"].as_str().unwrap()), "{learner}: {lineage}");
+        let again = told(&root, &["reproduce", next["version"].as_str().unwrap()]);
+        assert_eq!(again["same"], true, "{learner}: {again}");
+        let file = format!("{learner}.onnx");
+        let exported = told(&root, &["export", next["version"].as_str().unwrap(), "--out", &file]);
+        let names: Vec<&str> =
+            exported["inputs"].as_array().unwrap().iter().map(|input| input["name"].as_str().unwrap()).collect();
+        assert!(names.contains(&"price"), "{learner}: {names:?}");
+        assert!(exported["outputs"].to_string().contains("probability"), "{exported}");
+        assert!(std::fs::metadata(root.join(&file)).unwrap().len() > 1000);
+    }
+    assert!(refused(&root, &["train", "--learner", "linear", "--from", "returned@1"], 3).contains("trees"));
+}
