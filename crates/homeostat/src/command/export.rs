@@ -23,7 +23,8 @@ pub async fn run(project: &Project, version: &str, out: &Path, matrices: bool, j
         .iter()
         .map(|input| {
             json!({ "name": input.name, "datatype": input.datatype.to_string(), "width": input.width,
-                "source": input.source.name(), "meaning": input.meaning })
+                "source": input.source.name(), "meaning": input.meaning,
+                "missing": input.missing.to_string() })
         })
         .collect();
     let shown = json!({ "version": version.name(), "digest": version.digest, "out": out, "bytes": exported.bytes.len(),
@@ -34,7 +35,13 @@ pub async fn run(project: &Project, version: &str, out: &Path, matrices: bool, j
             .iter()
             .map(|input| {
                 let shape = format!("{} [rows, {}]", input.datatype, input.width);
-                vec![input.name.clone(), shape, input.source.name().to_owned(), input.meaning.clone()]
+                vec![
+                    input.name.clone(),
+                    shape,
+                    input.source.name().to_owned(),
+                    input.missing.to_string(),
+                    input.meaning.clone(),
+                ]
             })
             .collect();
         format!(
@@ -42,7 +49,7 @@ pub async fn run(project: &Project, version: &str, out: &Path, matrices: bool, j
             out.display(),
             exported.bytes.len(),
             exported.outputs.join(", "),
-            output::table(&["input", "tensor", "from", "meaning"], &rows)
+            output::table(&["input", "tensor", "from", "missing", "meaning"], &rows)
         )
     })?;
     Ok(true)

@@ -452,7 +452,6 @@ async fn retrain(app: &Arc<App>, name: &str, state: &ModelState, now: Timestamp)
     });
     let order = Order {
         model: name.to_owned(),
-        learner: None,
         seed: app.project.config.control.seed,
         threads: app.project.config.control.job_threads,
         from: spec.retraining.window.map(|window| now - window),
@@ -460,8 +459,7 @@ async fn retrain(app: &Arc<App>, name: &str, state: &ModelState, now: Timestamp)
         log: Some(LogUse { files_to }),
         parent: app.routes.load().live(name).map(|live| live.digest),
         average_with: retrained(&versions).take(spec.retraining.average.saturating_sub(1) as usize).collect(),
-        learner_spec: None,
-        stream: false,
+        ..Order::default()
     };
     let job = Job {
         id: format!("train-{name}-{}", now.to_string().replace([':', '.'], "")),
