@@ -148,6 +148,7 @@ impl Case {
             threads: 1,
             parent: None,
             earlier: &[],
+            start: None,
             teacher: None,
             program: "0.0.0",
             progress: &|_| {},

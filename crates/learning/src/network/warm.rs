@@ -6,7 +6,7 @@ use super::learner::initial;
 use super::plan::{Plan, TablePlan, limit, plan};
 use crate::error::LearnError;
 use crate::fit::{Goal, Sample};
-use inference::network::tower::{Shape, Units};
+
 use inference::network::{NetworkParts, Numeric, Place, Table};
 use vocabulary::inputs::Layout;
 use vocabulary::model::{NetworkSpec, NumericEncoding};
