@@ -8,6 +8,9 @@ use vocabulary::Interval;
 use vocabulary::answer::{brier, most_probable};
 use vocabulary::model::Task;
 
+/// What a row of class probabilities scores, where this class came true.
+type Measure = fn(&[f64], f64) -> f64;
+
 /// `first`'s metric less `second`'s, with a 95 % interval.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize)]
 pub struct Difference {
@@ -46,8 +49,7 @@ pub fn paired(task: Task, first: &[f64], second: &[f64], outcome: &[f64]) -> BTr
                 predicted.chunks_exact(outputs).zip(outcome).map(|(row, class)| f(row, *class)).collect()
             };
             let right = |row: &[f64], class: f64| f64::from(most_probable(row) == class as usize);
-            let measures: [(&str, fn(&[f64], f64) -> f64); 3] =
-                [("logloss", class_loss), ("brier", brier), ("accuracy", right)];
+            let measures: [(&str, Measure); 3] = [("logloss", class_loss), ("brier", brier), ("accuracy", right)];
             for (name, f) in measures {
                 found.insert(name.to_owned(), of_means(&rows(first, f), &rows(second, f)));
             }

@@ -44,6 +44,7 @@ pub(crate) struct Opened {
     pub shrink: f64,
 }
 
+#[expect(clippy::large_enum_variant, reason = "there is one of it in a training")]
 enum Learned {
     Linear(LinearModel),
     Trees(TreesModel),

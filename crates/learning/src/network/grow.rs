@@ -197,7 +197,7 @@ impl Grower {
         let spread = if parts.hidden.is_empty() { 3.0 } else { 6.0 };
         let reader = parts.hidden.first_mut().map_or(&mut parts.output, |layer| &mut layer.dense);
         let outputs = reader.outputs as usize;
-        let size = (f64::from(spread) / width.max(1) as f64).sqrt();
+        let size = (spread / width.max(1) as f64).sqrt();
         let row = |(at, input): (usize, &Input)| match input {
             Input::Of(of, share) => scaled(reader.weights[of * outputs..(of + 1) * outputs].to_vec(), *share),
             Input::Zero => {
