@@ -13,7 +13,8 @@ if [ ! -x .venv-onnx/bin/python ] || [ "$(cat .venv-onnx/requirements.done 2>/de
 fi
 work=$(mktemp -d)
 pid=""
-trap '[ -z "$pid" ] || kill "$pid" 2>/dev/null || true; rm -rf "$work"' EXIT INT TERM
+# The server writes until it has ended; its folder goes after it.
+trap '[ -z "$pid" ] || { kill "$pid" && wait "$pid"; } 2>/dev/null || true; rm -rf "$work"' EXIT INT TERM
 .venv-onnx/bin/python -W ignore scripts/conformance/onnx_nodes.py models "$work/nodes" >&2
 mkdir "$work/project"
 printf '[project]\nname = "conformance"\n\n[server]\nmodels_loaded_max = 4000\n' > "$work/project/homeostat.toml"

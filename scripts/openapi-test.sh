@@ -6,7 +6,8 @@ set -eu
 root=$(cd "$(dirname "$0")/.." && pwd)
 . "$root/scripts/server-port.sh"
 examples=${OPENAPI_EXAMPLES:-50}
-seed=${OPENAPI_SEED:-1}
+# With seed 1 the client draws an infinite number, which its own JSON writer refuses before anything is sent.
+seed=${OPENAPI_SEED:-2}
 # The whole takes one to three minutes.
 seconds_max=${OPENAPI_SECONDS_MAX:-900}
 binary=$root/target/release/homeostat
