@@ -191,7 +191,7 @@ pub async fn make(
         threads: threads(order.threads),
         parent: order.parent,
         earlier: &earlier,
-        start: start.as_ref().map(|version| Start { version, shrink: order.shrink.unwrap_or(1.0) }),
+        start: order.start(start.as_ref()),
         program: env!("CARGO_PKG_VERSION"),
         progress,
         checkpoints: Some(&checkpoints),
@@ -253,6 +253,13 @@ pub async fn make(
         })
         .await?;
     Ok(Made { version, cpu_seconds: clock::cpu_seconds() - cpu_before })
+}
+
+impl Order {
+    /// How to go on from the version that [`started_from`] opened.
+    pub fn start<'a>(&self, version: Option<&'a Bundle>) -> Option<Start<'a>> {
+        version.map(|version| Start { version, shrink: self.shrink.unwrap_or(1.0) })
+    }
 }
 
 /// The version that an order goes on from.

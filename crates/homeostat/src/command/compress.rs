@@ -12,10 +12,10 @@ use crate::training::{self, Order};
 use crate::{clock, output};
 use anyhow::{Context, Result, bail};
 use inference::{Bundle, section};
+use learning::TrainRequest;
 use learning::compress::{
     Ground, Measurement, Promises, Quantize, Steps, Variant, broken, candidates, judged_by, pareto,
 };
-use learning::{Start, TrainRequest};
 use serde_json::{Value, json};
 use std::sync::atomic::Ordering;
 use storage::catalog::{Deed, Version};
@@ -75,7 +75,7 @@ pub async fn run(project: &Project, args: &Compress, json: bool) -> Result<bool>
         parent: manifest.parent,
         earlier: &[],
         teacher: None,
-        start: start.as_ref().map(|version| Start { version, shrink: order.shrink.unwrap_or(1.0) }),
+        start: order.start(start.as_ref()),
         program: &manifest.program,
         progress: &progress,
         checkpoints: None,

@@ -14,7 +14,7 @@ mod reproduce;
 mod select;
 mod token;
 mod train;
-pub mod tune;
+mod tune;
 mod versions;
 
 use crate::cli::{AuditAction, Cli, Command, TokenAction};

@@ -6,7 +6,6 @@ use crate::project::Project;
 use crate::training::{self, Order, Rows, Training};
 use anyhow::{Context, Result, bail};
 use inference::{Bundle, Manifest, section};
-use learning::Start;
 use serde_json::json;
 use vocabulary::{Contract, ModelSpec};
 
@@ -38,7 +37,7 @@ pub async fn run(project: &Project, version: &str, threads: usize, json: bool) -
         threads: training::threads(threads),
         parent: manifest.parent,
         earlier: &[],
-        start: start.as_ref().map(|version| Start { version, shrink: order.shrink.unwrap_or(1.0) }),
+        start: order.start(start.as_ref()),
         program: &manifest.program,
         progress: &progress,
         checkpoints: None,

@@ -16,9 +16,9 @@ use vocabulary::ModelSpec;
 use vocabulary::model::LearnerKind;
 
 /// Where finished searches are kept, under the state folder: a figure and what was tried, one folder each.
-pub const SEARCHES: &str = "searches";
-pub const SEARCH_FILE: &str = "search.json";
-pub const PLOT_FILE: &str = "search.svg";
+const SEARCHES: &str = "searches";
+const SEARCH_FILE: &str = "search.json";
+const PLOT_FILE: &str = "search.svg";
 
 /// What is searched; on disk, so that a search that was cut off goes on.
 #[derive(Serialize, Deserialize)]

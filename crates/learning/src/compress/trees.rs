@@ -52,57 +52,80 @@ const RIDGE: f64 = 1.0;
 /// Leaves out whole rounds, the last ones or those that matter least on the validation rows; of the two the way that
 /// leaves fewer trees within the budget. Where no tree can be spared the ensemble comes back as it was.
 pub fn prune_trees(model: &TreesModel, how: &Pruning) -> Result<PrunedTrees, LearnError> {
-    let ensemble = model.ensemble();
-    let validation = Walked::new(&ensemble, model.link(), how.task, how.validation)?;
-    let refit = how.refit.map(|rows| Walked::new(&ensemble, model.link(), how.task, rows)).transpose()?;
-    let rounds = ensemble.trees.len() / ensemble.outputs();
-    let loss_before = validation.loss(&ensemble);
-    let most = loss_before + how.budget;
-
-    let in_order: Vec<usize> = (0..rounds).collect();
-    let mut by_weight = in_order.clone();
-    let weights = validation.weights(&ensemble);
-    by_weight.sort_by(|a, b| weights[*b].total_cmp(&weights[*a]).then(a.cmp(b)));
+    let ranked = Ranked::new(model, how)?;
+    let most = ranked.loss_before + how.budget;
     let mut best: Option<(Ensemble, f64, bool)> = None;
-    for (order, by_rounds) in [(&in_order, true), (&by_weight, false)] {
-        let tried = |kept: usize| {
-            let pruned = validation.kept(&ensemble, &order[..kept], refit.as_ref());
-            let loss = validation.loss_of(&pruned, &order[..kept]);
-            (pruned, loss)
-        };
-        let Some((pruned, loss)) = fewest(rounds, most, tried) else { continue };
+    for (order, by_rounds) in ranked.orders() {
+        let Some((pruned, loss)) = fewest(ranked.rounds(), most, |kept| ranked.kept(order, kept)) else { continue };
         if best.as_ref().is_none_or(|(best, ..)| pruned.trees.len() < best.trees.len()) {
             best = Some((pruned, loss, by_rounds));
         }
     }
-    let trees_before = ensemble.trees.len();
-    let (ensemble, loss_after, by_rounds) = best.unwrap_or((ensemble, loss_before, true));
-    let trees_after = ensemble.trees.len();
-    Ok(PrunedTrees { ensemble, loss_before, loss_after, trees_before, trees_after, by_rounds })
+    Ok(ranked.pruned(best))
 }
 
 /// Keeps `share` of the rounds (one at least), the first ones or those that matter most, whichever leaves the lower loss
 /// on the validation rows. The budget is not looked at.
 pub fn prune_to(model: &TreesModel, how: &Pruning, share: f64) -> Result<PrunedTrees, LearnError> {
-    let ensemble = model.ensemble();
-    let validation = Walked::new(&ensemble, model.link(), how.task, how.validation)?;
-    let refit = how.refit.map(|rows| Walked::new(&ensemble, model.link(), how.task, rows)).transpose()?;
-    let rounds = ensemble.trees.len() / ensemble.outputs();
+    let ranked = Ranked::new(model, how)?;
+    let rounds = ranked.rounds();
     let kept = ((rounds as f64 * share).round() as usize).clamp(1, rounds.max(1));
-    let in_order: Vec<usize> = (0..rounds).collect();
-    let mut by_weight = in_order.clone();
-    let weights = validation.weights(&ensemble);
-    by_weight.sort_by(|a, b| weights[*b].total_cmp(&weights[*a]).then(a.cmp(b)));
-    let tried = |order: &[usize], by_rounds: bool| {
-        let pruned = validation.kept(&ensemble, &order[..kept], refit.as_ref());
-        let loss_after = validation.loss_of(&pruned, &order[..kept]);
-        (pruned, loss_after, by_rounds)
-    };
-    let (first, second) = (tried(&in_order, true), tried(&by_weight, false));
-    let (pruned, loss_after, by_rounds) = if second.1 < first.1 { second } else { first };
-    let (trees_before, trees_after) = (ensemble.trees.len(), pruned.trees.len());
-    let loss_before = validation.loss(&ensemble);
-    Ok(PrunedTrees { ensemble: pruned, loss_before, loss_after, trees_before, trees_after, by_rounds })
+    let [first, second] = ranked.orders().map(|(order, by_rounds)| {
+        let (pruned, loss) = ranked.kept(order, kept);
+        (pruned, loss, by_rounds)
+    });
+    let best = if second.1 < first.1 { second } else { first };
+    Ok(ranked.pruned(Some(best)))
+}
+
+/// An ensemble whose rounds are ranked two ways, and the rows that measure what is kept of them.
+struct Ranked<'a> {
+    ensemble: Ensemble,
+    validation: Walked<'a>,
+    refit: Option<Walked<'a>>,
+    loss_before: f64,
+    in_order: Vec<usize>,
+    /// The rounds that matter most first.
+    by_weight: Vec<usize>,
+}
+
+impl<'a> Ranked<'a> {
+    fn new(model: &TreesModel, how: &Pruning<'a>) -> Result<Ranked<'a>, LearnError> {
+        let ensemble = model.ensemble();
+        let walked = |rows| Walked::new(&ensemble, model.link(), how.task, rows);
+        let validation = walked(how.validation)?;
+        let refit = how.refit.map(walked).transpose()?;
+        let in_order: Vec<usize> = (0..ensemble.trees.len() / ensemble.outputs()).collect();
+        let mut by_weight = in_order.clone();
+        let weights = validation.weights(&ensemble);
+        by_weight.sort_by(|a, b| weights[*b].total_cmp(&weights[*a]).then(a.cmp(b)));
+        let loss_before = validation.loss(&ensemble);
+        Ok(Ranked { ensemble, validation, refit, loss_before, in_order, by_weight })
+    }
+
+    fn rounds(&self) -> usize {
+        self.in_order.len()
+    }
+
+    /// Both orders; of each, whether it leaves out the last rounds.
+    fn orders(&self) -> [(&[usize], bool); 2] {
+        [(&self.in_order, true), (&self.by_weight, false)]
+    }
+
+    /// The first `count` rounds of an order, and the loss with them.
+    fn kept(&self, order: &[usize], count: usize) -> (Ensemble, f64) {
+        let pruned = self.validation.kept(&self.ensemble, &order[..count], self.refit.as_ref());
+        let loss = self.validation.loss_of(&pruned, &order[..count]);
+        (pruned, loss)
+    }
+
+    /// The result; the ensemble as it was where nothing was found.
+    fn pruned(self, best: Option<(Ensemble, f64, bool)>) -> PrunedTrees {
+        let (trees_before, loss_before) = (self.ensemble.trees.len(), self.loss_before);
+        let (ensemble, loss_after, by_rounds) = best.unwrap_or((self.ensemble, loss_before, true));
+        let trees_after = ensemble.trees.len();
+        PrunedTrees { ensemble, loss_before, loss_after, trees_before, trees_after, by_rounds }
+    }
 }
 
 /// Halves the interval of how many rounds to keep, as if the loss only fell with more of them; what is returned was
