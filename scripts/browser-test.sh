@@ -15,6 +15,8 @@ until [ "$(cut -c1-10 "$work/flights/.homeostat/clock" 2>/dev/null | tr -d -)" -
     [ "$tries" -le 1200 ] || { echo "the replay does not move" >&2; exit 1; }
     sleep 0.25
 done
+# And a search to show: small, since the replay goes on meanwhile.
+"$root/target/release/homeostat" tune arrival --learner linear --trials 3 --project "$work/flights" >/dev/null 2>"$work/tune"
 cd "$root/dashboard"
 [ -d node_modules ] || npm ci --ignore-scripts --no-audit --no-fund >&2
 HOMEOSTAT_URL="http://127.0.0.1:$port" npm test

@@ -3,6 +3,7 @@
 import { useEffect, useRef, useState } from "react";
 import { ModelPage } from "./pages/ModelPage";
 import { ModelsPage } from "./pages/ModelsPage";
+import { SearchesPage } from "./pages/SearchesPage";
 import { Alarms } from "./parts/Alarms";
 import { Empty } from "./parts/bits";
 import { Jobs, Timeline } from "./parts/Timeline";
@@ -55,7 +56,7 @@ export function App() {
               {m.model}
             </a>
           ))}
-          {(["alarms", "audit", "jobs"] as const).map((page) => (
+          {(["alarms", "audit", "jobs", "searches"] as const).map((page) => (
             <a key={page} href={`#/${page}`} aria-current={key === page ? "page" : undefined}>
               {page.replace(/^./, (c) => c.toUpperCase())}
             </a>
@@ -126,6 +127,8 @@ function Page({ route, world }: { route: Route; world: World }) {
           <Jobs jobs={world.jobs} few={50} showModel />
         </>
       );
+    case "searches":
+      return <SearchesPage search={route.search} />;
     case "unknown":
       return (
         <Empty>

@@ -214,6 +214,38 @@ export interface AuditEntry {
   detail: Known<string>;
 }
 
+/** A search for a declaration's best values. */
+export interface SearchSummary {
+  id: string;
+  model: string;
+  /** When it ended. */
+  at: Known<string>;
+  measure: string;
+  ending: string;
+  cpu_seconds: number;
+  trials: number;
+  failed: number;
+  least: Known<number>;
+}
+
+export interface Search {
+  id: string;
+  model: string;
+  measure: string;
+  ending: string;
+  cpu_seconds: number;
+  trials: Trial[];
+}
+
+export interface Trial {
+  number: number;
+  values: Record<string, unknown>;
+  /** On the validation rows, at each rung that it reached. */
+  losses: number[];
+  failure?: string;
+  cpu_seconds: number;
+}
+
 /** Addresses are relative to the page, so that it also works behind a proxy's path. */
 export const EVENTS = "v1/events";
 
@@ -232,5 +264,7 @@ export const api = {
   model: (name: string) => get<ModelStatus>(`v1/models/${encodeURIComponent(name)}`),
   findings: () => get<{ findings: Finding[] }>("v1/findings").then((r) => r.findings),
   jobs: () => get<{ jobs: Job[] }>("v1/jobs").then((r) => r.jobs),
+  searches: () => get<{ searches: SearchSummary[] }>("v1/searches").then((r) => r.searches),
+  search: (id: string) => get<Search>(`v1/searches/${encodeURIComponent(id)}`),
   audit: () => get<{ entries: AuditEntry[] }>("v1/audit").then((r) => r.entries),
 };

@@ -8,6 +8,7 @@ export type Route =
   | { page: "alarms" }
   | { page: "audit" }
   | { page: "jobs" }
+  | { page: "searches"; search: string | null }
   | { page: "unknown"; address: string };
 
 export function parse(hash: string): Route {
@@ -19,6 +20,7 @@ export function parse(hash: string): Route {
     return { page: "model", model, section: section ?? null };
   }
   if ((head === "alarms" || head === "audit" || head === "jobs") && parts.length === 1) return { page: head };
+  if (head === "searches" && parts.length <= 2) return { page: "searches", search: model ?? null };
   return { page: "unknown", address: hash };
 }
 
@@ -32,6 +34,8 @@ function decode(part: string): string {
 
 export const toModel = (model: string, section?: string) =>
   `#/models/${encodeURIComponent(model)}${section ? `/${section}` : ""}`;
+
+export const toSearch = (id: string) => `#/searches/${encodeURIComponent(id)}`;
 
 export function useHash(): string {
   return useSyncExternalStore(

@@ -109,6 +109,15 @@ test("lists what the loop found and did", async ({ page }) => {
   await expect(page.getByRole("heading", { level: 1, name: "Audit" })).toBeVisible();
   await page.goto("/#/jobs");
   await expect(page.getByRole("heading", { level: 1, name: "Jobs" })).toBeVisible();
+  await page.goto("/#/searches");
+  await expect(page.getByRole("heading", { level: 1, name: "Searches" })).toBeVisible();
+  await expect(page.getByTestId("searches")).toHaveAttribute("data-value", "1");
+  await page.getByTestId("searches").getByRole("link").first().click();
+  await expect(page.getByTestId("trials")).toHaveAttribute("data-value", "3");
+  const plot = page.getByTestId("search-plot");
+  await expect.poll(() => plot.evaluate((image: HTMLImageElement) => image.complete && image.naturalWidth)).toBeGreaterThan(0);
+  await page.goto("/#/searches/none-of-this-name");
+  await expect(page.getByRole("alert")).toContainText("there is no search");
   await page.goto("/#/nowhere/at/all");
   await expect(page.getByRole("link", { name: "Front page", exact: true })).toBeVisible();
 });
@@ -151,7 +160,7 @@ test("can be used with the keyboard", async ({ page }) => {
 for (const width of [320, 390, 768, 1280]) {
   test(`fits a screen ${width} pixels wide`, async ({ page }) => {
     await page.setViewportSize({ width, height: 844 });
-    for (const hash of [`#/models/${MODEL}`, "#/models", "#/alarms", "#/audit", "#/jobs"]) {
+    for (const hash of [`#/models/${MODEL}`, "#/models", "#/alarms", "#/audit", "#/jobs", "#/searches"]) {
       await page.goto(`/${hash}`);
       await expect(page.getByTestId("connection")).toHaveAttribute("data-value", "live");
       await expect(page.locator("main :is(h1, h2)").first()).toBeVisible();
@@ -176,7 +185,7 @@ for (const scheme of ["light", "dark"] as const) {
     });
     await page.emulateMedia({ colorScheme: scheme });
     await open(page);
-    for (const hash of ["#/models", "#/alarms", "#/audit", "#/jobs", `#/models/${MODEL}/cost`]) {
+    for (const hash of ["#/models", "#/alarms", "#/audit", "#/jobs", "#/searches", `#/models/${MODEL}/cost`]) {
       await page.goto(`/${hash}`);
       await expect(page.locator("main :is(h1, h2)").first()).toBeVisible();
     }

@@ -44,15 +44,14 @@ pub struct Artifact {
 }
 
 impl Artifact {
-    /// Opens a bundle; every byte is checked against the digest first.
-    pub fn open(number: u32, bytes: &[u8]) -> Result<Artifact> {
-        let bundle = Bundle::decode(bytes)?;
+    /// Opens a bundle that holds what lies beside it.
+    fn open(number: u32, bundle: &Bundle) -> Result<Artifact> {
         let manifest: Manifest = bundle.json(section::MANIFEST)?;
         let spec: ModelSpec = bundle.json(section::SPEC)?;
         let contract: Contract = bundle.json(section::CONTRACT)?;
         let pipeline: Pipeline = bundle.json(section::PIPELINE)?;
         let reference: Reference = bundle.json(section::REFERENCE)?;
-        let predictor = Predictor::load(&bundle)?;
+        let predictor = Predictor::load(bundle)?;
         let earlier = bundle
             .earlier()
             .map(|bundle| {
@@ -88,10 +87,8 @@ impl Artifact {
     }
 
     pub fn load(project: &Project, version: &Version) -> Result<Arc<Artifact>> {
-        let bytes = project.blobs().get(&version.digest)?;
-        let opened =
-            Artifact::open(version.number, &bytes).with_context(|| format!("{} can't be used", version.name()))?;
-        Ok(Arc::new(opened))
+        let opened = || Artifact::open(version.number, &project.bundle(&version.digest)?);
+        Ok(Arc::new(opened().with_context(|| format!("{} can't be used", version.name()))?))
     }
 
     /// One answer a row.

@@ -334,7 +334,7 @@ pub fn answers(project: &Project, version: &Version, rows: &RecordBatch, outputs
 
 /// An imported ONNX version with its weights in 8 bits: the new file's bytes, and what was done in words.
 pub fn quantized(project: &Project, version: &Version) -> Result<(About, Vec<u8>, Vec<String>)> {
-    let bundle = Bundle::decode(&project.blobs().get(&version.digest)?)?;
+    let bundle = project.bundle(&version.digest)?;
     let about: About = bundle.json(ABOUT)?;
     if about.kind != "ONNX" {
         bail!("{} is a {} file; only ONNX files have a form in 8 bits", version.name(), about.kind);

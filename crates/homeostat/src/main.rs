@@ -15,6 +15,7 @@ mod quiet;
 mod routing;
 mod row_bytes;
 mod runs;
+mod searches;
 mod serve;
 mod streamed;
 mod traced;

@@ -1,13 +1,14 @@
 //! A project's folder: `homeostat.toml`, contracts and models, read strictly.
 
 use anyhow::{Context, Result, bail};
+use inference::Bundle;
 use serde::{Deserialize, Serialize};
 use serving::spans::SpanOptions;
 use serving::tenant::{TenantSpec, Tenants};
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use storage::Durability;
-use vocabulary::{Contract, ModelSpec, Span, suggest};
+use vocabulary::{Contract, Digest, ModelSpec, Span, suggest};
 
 pub const FILE: &str = "homeostat.toml";
 
@@ -361,6 +362,23 @@ impl Project {
 
     pub fn blobs(&self) -> storage::Blobs {
         storage::Blobs::at(self.place(&self.config.storage.blobs, "file:", "blobs"))
+    }
+
+    /// Stores a bundle and what lies beside it; its name is returned.
+    pub fn keep(&self, bundle: &Bundle) -> Result<Digest> {
+        if let Some(beside) = bundle.beside_content() {
+            self.blobs().put(beside)?;
+        }
+        Ok(self.blobs().put(&bundle.encode())?)
+    }
+
+    /// A bundle with what lies beside it; every byte is checked.
+    pub fn bundle(&self, digest: &Digest) -> Result<Bundle> {
+        let mut bundle = Bundle::decode(&self.blobs().get(digest)?)?;
+        if let Some(beside) = bundle.beside() {
+            bundle.attach(self.blobs().get(&beside.digest)?)?;
+        }
+        Ok(bundle)
     }
 
     pub fn log_path(&self) -> PathBuf {

@@ -36,16 +36,21 @@ impl Run {
     /// A run that was cut off, and its order.
     pub fn resume<T: DeserializeOwned>(project: &Project, id: &str) -> Result<(Run, T)> {
         let run = Run::at(project, id);
-        let place = run.path.join(ORDER);
-        let Ok(bytes) = std::fs::read(&place) else {
+        if !run.path.join(ORDER).exists() {
             let known = known(project);
             let hint = vocabulary::suggest::hint(id, known.iter().map(String::as_str));
             let what = if known.is_empty() { "no run waits to be resumed".to_owned() } else { known.join(", ") };
             bail!("there is no run \"{id}\" to resume{hint}; there is: {what}");
-        };
-        let order = serde_json::from_slice(&bytes)
-            .with_context(|| format!("{} can't be read; begin a new run", place.display()))?;
+        }
+        let order = run.order()?;
         Ok((run, order))
+    }
+
+    /// What the run was asked for.
+    pub fn order<T: DeserializeOwned>(&self) -> Result<T> {
+        let place = self.path.join(ORDER);
+        let bytes = std::fs::read(&place).with_context(|| format!("can't read {}", place.display()))?;
+        serde_json::from_slice(&bytes).with_context(|| format!("{} can't be read; begin a new run", place.display()))
     }
 
     /// The folder of a run with this id, which may be new: a job's.
@@ -70,7 +75,7 @@ impl Run {
 }
 
 /// Runs that can be resumed.
-fn known(project: &Project) -> Vec<String> {
+pub fn known(project: &Project) -> Vec<String> {
     let Ok(entries) = std::fs::read_dir(project.state().join("runs")) else { return Vec::new() };
     let mut names: Vec<String> = entries
         .flatten()

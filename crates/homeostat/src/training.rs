@@ -201,8 +201,7 @@ pub async fn make(
     for note in &trained.notes {
         tracing::info!("model \"{}\": {note}", spec.name);
     }
-    let bytes = &trained.encoded;
-    let digest = project.blobs().put(bytes)?;
+    let digest = project.keep(&trained.bundle)?;
     let time = trained.manifest.time;
     let catalog = project.catalog().await?;
     let wanted = Version {
@@ -215,7 +214,7 @@ pub async fn make(
         trained_from: time.map(|time| time.first),
         trained_to: order.to.or(time.map(|time| time.last)),
         rows: trained.manifest.rows_learned,
-        bytes: bytes.len() as u64,
+        bytes: trained.encoded.len() as u64,
         seconds,
         metrics: trained.manifest.metrics.clone(),
         lineage: serde_json::json!({
@@ -264,14 +263,14 @@ impl Order {
 
 /// The version that an order goes on from.
 pub fn started_from(project: &Project, order: &Order) -> Result<Option<Bundle>> {
-    order.start.map(|digest| Ok(Bundle::decode(&project.blobs().get(&digest)?)?)).transpose()
+    order.start.map(|digest| project.bundle(&digest)).transpose()
 }
 
 /// The versions to average with, as far as declaration and contract were the same.
 fn earlier(project: &Project, spec: &ModelSpec, contract: &Contract, wanted: &[Digest]) -> Result<Vec<Bundle>> {
     let mut found = Vec::with_capacity(wanted.len());
     for digest in wanted {
-        let bundle = Bundle::decode(&project.blobs().get(digest)?)?;
+        let bundle = project.bundle(digest)?;
         let same = bundle.json::<ModelSpec>(section::SPEC)? == *spec
             && bundle.json::<Contract>(section::CONTRACT)? == *contract;
         if same {

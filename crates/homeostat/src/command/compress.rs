@@ -11,7 +11,7 @@ use crate::runs;
 use crate::training::{self, Order};
 use crate::{clock, output};
 use anyhow::{Context, Result, bail};
-use inference::{Bundle, section};
+use inference::section;
 use learning::TrainRequest;
 use learning::compress::{
     Ground, Measurement, Promises, Quantize, Steps, Variant, broken, candidates, judged_by, pareto,
@@ -49,8 +49,7 @@ pub async fn run(project: &Project, args: &Compress, json: bool) -> Result<bool>
     if imported::is_imported(&parent) {
         return smaller_import(project, args, &parent, json).await;
     }
-    let bytes = project.blobs().get(&parent.digest)?;
-    let bundle = Bundle::decode(&bytes)?;
+    let bundle = project.bundle(&parent.digest)?;
     let order: Order = serde_json::from_value(parent.lineage["order"].clone())
         .with_context(|| format!("{} was not trained here; distil it with --teacher instead", parent.name()))?;
     let spec: ModelSpec = bundle.json(section::SPEC)?;
@@ -128,7 +127,7 @@ async fn smaller_import(project: &Project, args: &Compress, parent: &Version, js
     }
     let (about, file, notes) = imported::quantized(project, parent)?;
     let (bundle, opened) = imported::pack(&about.file, &file, Engine { sessions: 1 }, &about.features)?;
-    project.blobs().put(&bundle.encode())?;
+    project.keep(&bundle)?;
     let mut wanted = imported::version(&parent.model, &bundle, &opened, &file, 0.0);
     wanted.lineage["parent"] = json!(parent.digest);
     wanted.lineage["made_by"] = json!("int8");
@@ -203,7 +202,7 @@ async fn register(
     measurement: &Measurement,
     spec: &ModelSpec,
 ) -> Result<Version> {
-    let digest = project.blobs().put(&variant.encoded)?;
+    let digest = project.keep(&variant.bundle)?;
     let catalog = project.catalog().await?;
     let at = clock::wall();
     let mut lineage = parent.lineage.clone();

@@ -92,7 +92,7 @@ async fn one(
         }
         None => None,
     };
-    project.blobs().put(&bundle.encode())?;
+    project.keep(&bundle)?;
     let mut version = imported::version(&name, &bundle, &opened, &bytes, started.elapsed().as_secs_f64());
     if let Some(checked) = &checked {
         version.lineage["checked"] = described(checked);

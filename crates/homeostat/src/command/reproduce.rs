@@ -11,7 +11,7 @@ use vocabulary::{Contract, ModelSpec};
 
 pub async fn run(project: &Project, version: &str, threads: usize, json: bool) -> Result<bool> {
     let version = resolve(project, version).await?;
-    let bundle = Bundle::decode(&project.blobs().get(&version.digest)?)?;
+    let bundle = project.bundle(&version.digest)?;
     let order: Order = serde_json::from_value(version.lineage["order"].clone())
         .with_context(|| format!("{} was not trained here, so that there is nothing to train again", version.name()))?;
     let manifest: Manifest = bundle.json(section::MANIFEST)?;
@@ -46,14 +46,14 @@ pub async fn run(project: &Project, version: &str, threads: usize, json: bool) -
     bar.finish_and_clear();
     let trained = trained.with_context(|| format!("{} could not be trained again", version.name()))?;
     // Earlier trainings that are averaged in are versions of their own: only this training's sections are compared.
-    let (before, mut now) = (bundle.own_sections(), trained.bundle.own_sections());
+    let (before, mut now) = (bundle.own(), trained.bundle.own());
     if !earlier.is_empty() {
         let manifest = Manifest { averaged_with: manifest.averaged_with.clone(), ..trained.manifest.clone() };
-        now.extend([Bundle::json_section(section::MANIFEST, &manifest)?]);
+        now = now.with([Bundle::json_section(section::MANIFEST, &manifest)?])?;
     }
     let data = trained.manifest.data;
-    let different: Vec<&String> = before.keys().filter(|name| before.get(*name) != now.get(*name)).collect();
-    let same = different.is_empty() && before.len() == now.len();
+    let different = before.differing(&now);
+    let same = different.is_empty();
     let why = match (same, data == manifest.data, manifest.program == env!("CARGO_PKG_VERSION")) {
         (true, ..) => None,
         (_, false, _) => Some("the data is not what it was"),
@@ -64,10 +64,7 @@ pub async fn run(project: &Project, version: &str, threads: usize, json: bool) -
         "different": different, "data_same": data == manifest.data, "why": why });
     output::show(json, &shown, || match why {
         None => format!("{}: the same bytes again (digest {})", version.name(), version.digest.short()),
-        Some(why) => {
-            let parts: Vec<&str> = different.iter().map(|name| name.as_str()).collect();
-            format!("{} differs in {}: {why}", version.name(), parts.join(", "))
-        }
+        Some(why) => format!("{} differs in {}: {why}", version.name(), different.join(", ")),
     })?;
     Ok(same)
 }

@@ -4,6 +4,7 @@ use super::train::{described, instant};
 use crate::cli::Tune;
 use crate::project::Project;
 use crate::runs::{self, Run};
+use crate::searches::{self, Ended};
 use crate::training::{self, Order};
 use crate::{clock, output};
 use anyhow::{Context, Result, bail};
@@ -14,11 +15,6 @@ use std::path::PathBuf;
 use std::time::Instant;
 use vocabulary::ModelSpec;
 use vocabulary::model::LearnerKind;
-
-/// Where finished searches are kept, under the state folder: a figure and what was tried, one folder each.
-const SEARCHES: &str = "searches";
-const SEARCH_FILE: &str = "search.json";
-const PLOT_FILE: &str = "search.svg";
 
 /// What is searched; on disk, so that a search that was cut off goes on.
 #[derive(Serialize, Deserialize)]
@@ -63,7 +59,8 @@ pub async fn run(project: &Project, args: &Tune, json: bool) -> Result<bool> {
     for note in &tuned.notes {
         tracing::info!("{note}");
     }
-    let folder = keep(project, &run, &spec, &tuned)?;
+    let ended = Ended { id: &run.id, model: &spec.name, at: clock::wall(), tuned: &tuned, best: best(&tuned) };
+    let plot = searches::keep(project, ended)?;
     if tuned.ending == Ending::Stopped {
         bail!("the search was asked to stop; go on with `homeostat tune --resume {}`", run.id);
     }
@@ -91,7 +88,7 @@ pub async fn run(project: &Project, args: &Tune, json: bool) -> Result<bool> {
     shown["best"] = best(&tuned);
     shown["ending"] = json!(tuned.ending.reason());
     shown["cpu_seconds"] = json!(tuned.cpu_seconds);
-    shown["plot"] = json!(folder.join(PLOT_FILE));
+    shown["plot"] = json!(plot);
     shown["written"] = json!(written);
     output::show(json, &shown, || {
         let measure = tuned.metric.name();
@@ -102,7 +99,7 @@ pub async fn run(project: &Project, args: &Tune, json: bool) -> Result<bool> {
             tuned.trials.len(),
             output::figure(tuned.trials[tuned.best].losses.last().copied()),
             values(&tuned),
-            folder.join(PLOT_FILE).display(),
+            plot.display(),
         );
         match &written {
             Some(path) => text += &format!("\nwritten to {}", path.display()),
@@ -147,7 +144,7 @@ fn find(
             seconds: search.seconds,
             money: search.money.map(|limit| Money { limit, price_per_cpu_hour }),
         },
-        journal: Some(&run.folder().join("search.journal")),
+        journal: Some(&run.folder().join(searches::JOURNAL)),
         program: env!("CARGO_PKG_VERSION"),
         clocks: Clocks {
             seconds: &|| began.elapsed().as_secs_f64(),
@@ -158,18 +155,6 @@ fn find(
     });
     bar.finish_and_clear();
     tuned.with_context(|| format!("the search of run {} failed", run.id))
-}
-
-/// Keeps the figure and what was tried for the page.
-fn keep(project: &Project, run: &Run, spec: &ModelSpec, tuned: &Tuned) -> Result<PathBuf> {
-    let folder = project.state().join(SEARCHES).join(&run.id);
-    let search = json!({ "format": 1, "id": run.id, "model": spec.name, "at": clock::wall(), "measure": tuned.metric.name(),
-        "shares": tuned.shares, "best": best(tuned), "ending": tuned.ending.reason(), "cpu_seconds": tuned.cpu_seconds,
-        "trials": tuned.trials });
-    let place = |name: &str| folder.join(name);
-    storage::write_atomically(&place(SEARCH_FILE), &serde_json::to_vec(&search)?)?;
-    storage::write_atomically(&place(PLOT_FILE), tune::plot(&tuned.trials, tuned.metric.name()).as_bytes())?;
-    Ok(folder)
 }
 
 fn best(tuned: &Tuned) -> Value {

@@ -4,6 +4,7 @@ use super::api::{ClockRequest, ClockResponse, ErrorResponse, OperatorRequest, Ou
 use super::error::{ApiError, ApiResult, stored};
 use super::state::{App, Happened};
 use super::{assets, looping, metrics, outcomes, rows, status};
+use crate::searches;
 use axum::body::{Body, Bytes};
 use axum::extract::{Path, Query, State};
 use axum::http::{HeaderMap, StatusCode, header};
@@ -40,6 +41,9 @@ pub type Shared = State<Arc<App>>;
         findings,
         incidents,
         jobs,
+        all_searches,
+        one_search,
+        search_plot,
         audit,
         cost,
         events,
@@ -66,6 +70,9 @@ pub fn router(app: Arc<App>) -> Router {
         .route("/v1/findings", get(findings))
         .route("/v1/incidents", get(incidents))
         .route("/v1/jobs", get(jobs))
+        .route("/v1/searches", get(all_searches))
+        .route("/v1/searches/{id}", get(one_search))
+        .route("/v1/searches/{id}/plot", get(search_plot))
         .route("/v1/audit", get(audit))
         .route("/v1/cost", get(cost))
         .route("/v1/events", get(events))
@@ -217,6 +224,38 @@ async fn incidents(State(app): Shared) -> ApiResult<Json<Value>> {
 #[utoipa::path(get, path = "/v1/jobs", responses((status = 200, body = Object)))]
 async fn jobs(State(app): Shared) -> ApiResult<Json<Value>> {
     Ok(Json(json!({ "jobs": app.catalog.jobs().await.map_err(stored)? })))
+}
+
+/// Searches for better values of a declaration, the newest first, without their trials.
+#[utoipa::path(get, path = "/v1/searches", responses((status = 200, body = Object)))]
+async fn all_searches(State(app): Shared) -> ApiResult<Json<Value>> {
+    let listed = aside(move || Ok(searches::list(&app.project))).await?;
+    Ok(Json(json!({ "searches": listed.iter().map(searches::Search::summary).collect::<Vec<_>>() })))
+}
+
+/// One search with its trials.
+#[utoipa::path(get, path = "/v1/searches/{id}", params(("id" = String, Path)),
+    responses((status = 200, body = Object), (status = 404, body = ErrorResponse)))]
+async fn one_search(State(app): Shared, Path(id): Path<String>) -> ApiResult<Json<searches::Search>> {
+    aside(move || search(&app, &id)).await.map(Json)
+}
+
+/// One search as a figure.
+#[utoipa::path(get, path = "/v1/searches/{id}/plot", params(("id" = String, Path)),
+    responses((status = 200, body = String, content_type = "image/svg+xml"), (status = 404, body = ErrorResponse)))]
+async fn search_plot(State(app): Shared, Path(id): Path<String>) -> ApiResult<Response> {
+    let plot = aside(move || Ok(search(&app, &id)?.plot())).await?;
+    Ok(([(header::CONTENT_TYPE, "image/svg+xml")], plot).into_response())
+}
+
+/// Reads files where no network thread waits for them.
+async fn aside<T: Send + 'static>(read: impl FnOnce() -> ApiResult<T> + Send + 'static) -> ApiResult<T> {
+    tokio::task::spawn_blocking(read).await.map_err(ApiError::internal)?
+}
+
+fn search(app: &App, id: &str) -> ApiResult<searches::Search> {
+    let found = searches::find(&app.project, id).map_err(|error| ApiError::internal(format!("{error:#}")))?;
+    found.ok_or_else(|| ApiError::not_found(searches::unknown(&app.project, id)))
 }
 
 /// The audit log: who did what, when and why. `after` gives the entries after that sequence number.

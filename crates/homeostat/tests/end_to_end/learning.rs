@@ -135,12 +135,31 @@ fn a_search_is_the_same_with_any_number_of_workers_and_after_a_kill() {
     assert_eq!(one["trials"], 12);
     let plot = std::fs::read_to_string(one["plot"].as_str().unwrap()).unwrap();
     assert!(plot.starts_with("<svg"), "{plot:.80}");
+    told(&project.root(), &["release", "returned@1", "--now"]);
+    let server = Server::start(&project.root());
+    let listed = server.ok("/v1/searches");
+    let ids: Vec<&Value> = listed["searches"].as_array().unwrap().iter().map(|search| &search["id"]).collect();
+    assert_eq!(ids, [&eight["search"], &one["search"]], "{listed}");
+    let found = server.ok(&format!("/v1/searches/{}", one["search"].as_str().unwrap()));
+    assert_eq!((found["trials"].as_array().unwrap().len(), &found["best"]), (12, &one["best"]));
+    assert_eq!(
+        (listed["searches"][1]["trials"].as_u64(), &listed["searches"][1]["model"]),
+        (Some(12), &json!("returned"))
+    );
+    for id in ["20260101000000-00000000", "..", "%2e%2e%2fruns", ""] {
+        let (status, said) = server.get(&format!("/v1/searches/{id}/plot"));
+        assert_eq!(status, 404, "{id}: {said}");
+    }
 
     let runs = project.root().join(".homeostat/runs");
     let args = ["tune", "--trials", "12", "--learner", "trees", "--workers", "2"];
     let run = cut_off(&project.root(), &args, &runs, "-9", |run| {
         std::fs::metadata(run.join("search.journal")).is_ok_and(|journal| journal.len() > 1500)
     });
+    let half = server.ok(&format!("/v1/searches/{run}"));
+    assert!((1..=12).contains(&half["trials"].as_array().unwrap().len()), "{half}");
+    assert!(half["at"].is_null() && half["ending"].as_str().unwrap().contains(&run), "{half}");
+    server.stop();
     let resumed = told(&project.root(), &["tune", "--resume", &run]);
     assert_eq!((&resumed["best"], &resumed["digest"]), (&one["best"], &one["digest"]));
     assert!(refused(&project.root(), &["tune", "--resume", &run], 3).contains("there is no run"));

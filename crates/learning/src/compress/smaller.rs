@@ -12,7 +12,7 @@ use vocabulary::inputs::Inputs;
 use vocabulary::model::{LearnerKind, LearnerSpec, ModelSpec};
 
 /// Rounds of boosting of a student at most: it is to be small. A judgement.
-const STUDENT_ROUNDS: u32 = 200;
+const STUDENT_ROUNDS: u32 = 150;
 /// Leaves of a student's tree at most.
 const STUDENT_LEAVES: u32 = 31;
 /// Units of a student's layers.
@@ -20,6 +20,9 @@ const STUDENT_HIDDEN: [u32; 2] = [64, 32];
 
 /// Passes over the train rows after units were removed: what is left finds its place again. A judgement.
 const FINE_TUNING_EPOCHS: u32 = 2;
+
+/// Leaves that a refit of trees remembers at most, one for each row and tree: a gigabyte at four bytes.
+const REFIT_LEAVES_MAX: usize = 1 << 28;
 
 /// Rows that help, by the pipeline of the model.
 pub(super) struct Aid<'a> {
@@ -36,10 +39,11 @@ pub(super) struct Aid<'a> {
 pub(super) fn student(spec: &mut LearnerSpec, learner: LearnerKind) {
     match learner {
         LearnerKind::Trees => {
-            spec.trees.rounds = spec.trees.rounds.min(STUDENT_ROUNDS);
+            // Half as many rounds need steps twice as large to come as far; what a teacher says is smoother than what
+            // comes true, so that large steps do little harm.
+            spec.trees.rounds = spec.trees.rounds.div_ceil(2).min(STUDENT_ROUNDS);
             spec.trees.leaves = spec.trees.leaves.min(STUDENT_LEAVES);
-            // Fewer rounds need larger steps to come as far.
-            spec.trees.learning_rate = spec.trees.learning_rate.max(0.1);
+            spec.trees.learning_rate = (2.0 * spec.trees.learning_rate).clamp(0.1, 0.3);
         }
         LearnerKind::Network => spec.network.hidden = STUDENT_HIDDEN.to_vec(),
         LearnerKind::Linear | LearnerKind::Auto => {}
@@ -51,8 +55,10 @@ pub(super) fn prune(model: &dyn Model, share: f64, aid: &Aid) -> Result<Box<dyn 
     match model.kind() {
         TreesModel::KIND => {
             let trees = TreesModel::from_bytes(&model.to_bytes(), model.layout())?;
-            let rows = Rows { inputs: &aid.inputs, target: aid.target };
-            let how = Pruning { task: aid.spec.task, validation: rows, budget: f64::INFINITY, refit: None };
+            let validation = Rows { inputs: &aid.inputs, target: aid.target };
+            let (inputs, target) = thinned((aid.train)()?, REFIT_LEAVES_MAX / trees.ensemble().trees.len().max(1));
+            let refit = (inputs.rows > 0).then_some(Rows { inputs: &inputs, target: &target });
+            let how = Pruning { task: aid.spec.task, validation, budget: f64::INFINITY, refit };
             let pruned = prune_to(&trees, &how, 1.0 - share)?;
             Ok(Box::new(CompactTreesModel::exact(&pruned.ensemble, trees.link(), trees.layout())?))
         }
@@ -67,6 +73,23 @@ pub(super) fn prune(model: &dyn Model, share: f64, aid: &Aid) -> Result<Box<dyn 
         }
         kind => Err(LearnError::Compress { what: format!("a model of kind \"{kind}\" cannot be pruned") }),
     }
+}
+
+/// Every so manieth row, so that there are `most` at most.
+fn thinned((inputs, target): (Inputs, Vec<f64>), most: usize) -> (Inputs, Vec<f64>) {
+    let every = inputs.rows.div_ceil(most.max(1)).max(1);
+    if every == 1 {
+        return (inputs, target);
+    }
+    let rows: Vec<usize> = (0..inputs.rows).step_by(every).collect();
+    let kept = Inputs {
+        rows: rows.len(),
+        dense_width: inputs.dense_width,
+        dense: rows.iter().flat_map(|row| inputs.dense_row(*row)).copied().collect(),
+        slot_width: inputs.slot_width,
+        slots: rows.iter().flat_map(|row| inputs.slot_row(*row)).copied().collect(),
+    };
+    (kept, rows.iter().map(|row| target[*row]).collect())
 }
 
 /// The linear model without the weights of least size; the dense ones, which are few, stay.

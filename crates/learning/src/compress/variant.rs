@@ -11,6 +11,8 @@ use arrow::record_batch::RecordBatch;
 use features::Pipeline;
 use inference::{Bundle, Manifest, Predictor, load_model, section};
 use serde::{Deserialize, Serialize};
+use std::cell::RefCell;
+use std::collections::BTreeMap;
 use vocabulary::model::LearnerKind;
 use vocabulary::{Digest, Inputs, ModelSpec};
 
@@ -72,8 +74,19 @@ pub struct Ground<'a> {
     target: Vec<f64>,
     pub(super) test: RecordBatch,
     pub(super) test_target: Vec<f64>,
+    /// By their learners' names.
+    students: RefCell<BTreeMap<&'static str, Beginning>>,
     /// Sentences for a person.
     pub notes: Vec<String>,
+}
+
+/// What a variant is made from: the version, or a student of it.
+struct Beginning {
+    whole: Measured,
+    twin: Option<Measured>,
+    manifest: Manifest,
+    bundle: Bundle,
+    notes: Vec<String>,
 }
 
 /// A smaller version.
@@ -108,8 +121,7 @@ impl<'a> Ground<'a> {
         }
         let trained = train(&TrainRequest { teacher: None, earlier: &[], parent: manifest.parent, ..request })?;
         let mut notes = Vec::new();
-        let own = Bundle::new(bundle.own_sections())?;
-        if trained.bundle.section(section::MODEL)? != own.section(section::MODEL)? {
+        if trained.bundle.section(section::MODEL)? != bundle.section(section::MODEL)? {
             notes.push(
                 "the version could not be made again from its data and declaration; its loss is that of a version \
                  trained on what there is now"
@@ -147,6 +159,7 @@ impl<'a> Ground<'a> {
             target,
             test,
             test_target,
+            students: RefCell::default(),
             notes,
         })
     }
@@ -157,7 +170,7 @@ impl<'a> Ground<'a> {
 
     /// Of the version's own training, in bytes.
     pub(super) fn bytes(&self) -> Result<u64, LearnError> {
-        Ok(Bundle::new(self.bundle.own_sections())?.encode().len() as u64)
+        Ok(self.bundle.own().encode().len() as u64)
     }
 
     /// The version as it is measured: without the test rows.
@@ -167,26 +180,13 @@ impl<'a> Ground<'a> {
 
     /// Makes the version that these steps give. Its metrics are filled in by [`Ground::measure`].
     pub fn make(&self, steps: &Steps) -> Result<Variant, LearnError> {
-        let mut notes = Vec::new();
-        let (mut whole, mut twin, mut manifest, bundle) = match steps.distill {
-            None => {
-                let twin = self.twin.as_ref().map(copied).transpose()?;
-                (copied(&self.whole)?, twin, self.manifest.clone(), self.bundle.clone())
-            }
-            Some(learner) => {
-                let teacher = Some(Teacher { answers: &self.teacher, share: TEACHER_SHARE });
-                let mut spec = self.request.spec.clone();
-                smaller::student(&mut spec.learner, learner);
-                let parts = TrainRequest { start: None, earlier: &[], checkpoints: None, ..self.request };
-                let request = TrainRequest { spec: &spec, learner, teacher, ..parts };
-                let trained = train(&request)?;
-                notes.extend(trained.notes);
-                (opened(&trained.bundle)?, trained.measured, trained.manifest, trained.bundle)
-            }
+        let Beginning { mut whole, mut twin, mut manifest, bundle, notes } = match steps.distill {
+            None => Beginning::of(&self.whole, self.twin.as_ref(), &self.manifest, self.bundle, &[])?,
+            Some(learner) => self.student(learner)?,
         };
         for part in std::iter::once(&mut whole).chain(twin.as_mut()) {
             let pipeline = &part.pipeline;
-            let learned = || self.learned(pipeline);
+            let learned = || self.learned(pipeline, steps.distill);
             let inputs = pipeline.transform(&self.validation)?;
             let (spec, target) = (self.request.spec, self.validation_target.as_slice());
             let aid = Aid { spec, inputs, target, train: &learned, seed: self.request.seed };
@@ -203,24 +203,70 @@ impl<'a> Ground<'a> {
         manifest.made_by = Some(steps.name());
         manifest.averaged_with = Vec::new();
         manifest.metrics = self.metrics(twin.as_ref().unwrap_or(&whole))?;
-        let mut sections = bundle.own_sections();
-        sections.extend([
+        let bundle = bundle.own().with([
             Bundle::json_section(section::MANIFEST, &manifest)?,
             (section::PIPELINE.to_owned(), whole.pipeline.to_json()),
             (section::MODEL.to_owned(), whole.predictor.model.to_bytes()),
             Bundle::json_section(section::CALIBRATION, &whole.predictor.calibration)?,
-        ]);
-        let bundle = Bundle::new(sections)?;
+        ])?;
         let encoded = bundle.encode();
         let digest = Digest::of(&encoded);
         Ok(Variant { steps: steps.clone(), bundle, digest, manifest, encoded, whole, twin, notes })
     }
 
-    /// The train rows by a pipeline, with their outcomes.
-    fn learned(&self, pipeline: &Pipeline) -> Result<(Inputs, Vec<f64>), LearnError> {
+    /// A student of the learner, which learns once however many variants are made of it.
+    fn student(&self, learner: LearnerKind) -> Result<Beginning, LearnError> {
+        let mut students = self.students.borrow_mut();
+        if !students.contains_key(learner.name()) {
+            let teacher = Some(Teacher { answers: &self.teacher, share: TEACHER_SHARE });
+            let mut spec = self.request.spec.clone();
+            smaller::student(&mut spec.learner, learner);
+            let parts = TrainRequest { start: None, earlier: &[], checkpoints: None, ..self.request };
+            let trained = train(&TrainRequest { spec: &spec, learner, teacher, ..parts })?;
+            let student = Beginning {
+                whole: opened(&trained.bundle)?,
+                twin: trained.measured,
+                manifest: trained.manifest,
+                bundle: trained.bundle,
+                notes: trained.notes,
+            };
+            students.insert(learner.name(), student);
+        }
+        let Beginning { whole, twin, manifest, bundle, notes } = &students[learner.name()];
+        Beginning::of(whole, twin.as_ref(), manifest, bundle, notes)
+    }
+
+    /// The train rows by a pipeline, with their outcomes; for a student, mixed with what the teacher says of them.
+    fn learned(&self, pipeline: &Pipeline, student: Option<LearnerKind>) -> Result<(Inputs, Vec<f64>), LearnError> {
         let target: Vec<f64> = self.train.iter().map(|row| self.target[*row as usize]).collect();
-        let rows = data::select(self.request.rows, &self.train)?;
-        Ok((pipeline.transform_training(&rows, &target, self.request.seed)?, target))
+        let inputs =
+            pipeline.transform_training(&data::select(self.request.rows, &self.train)?, &target, self.request.seed)?;
+        // The place of a class cannot be mixed with a row of probabilities.
+        if student.is_none() || self.spec().outputs() > 1 {
+            return Ok((inputs, target));
+        }
+        let mixed = |row: &u32| {
+            TEACHER_SHARE * self.teacher[*row as usize] + (1.0 - TEACHER_SHARE) * self.target[*row as usize]
+        };
+        Ok((inputs, self.train.iter().map(mixed).collect()))
+    }
+}
+
+impl Beginning {
+    fn of(
+        whole: &Measured,
+        twin: Option<&Measured>,
+        manifest: &Manifest,
+        bundle: &Bundle,
+        notes: &[String],
+    ) -> Result<Beginning, LearnError> {
+        Ok(Beginning {
+            whole: copied(whole)?,
+            twin: twin.map(copied).transpose()?,
+            manifest: manifest.clone(),
+            bundle: bundle.clone(),
+            notes: notes.to_vec(),
+        })
     }
 }
 

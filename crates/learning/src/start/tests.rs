@@ -240,10 +240,8 @@ fn a_start_that_does_not_fit_is_refused_in_words() {
     let mut smaller = from(&linear.bundle, Task::Binary, LearnerKind::Linear);
     smaller.spec.learner.linear.table_bits = 8;
     assert!(smaller.error().contains("declare that at least"), "{}", smaller.error());
-    let mut sections = first.bundle.own_sections();
     let manifest = Manifest { made_by: Some("prune 0.5".to_owned()), ..first.manifest };
-    sections.extend([Bundle::json_section(section::MANIFEST, &manifest).unwrap()]);
-    let pruned = Bundle::new(sections).unwrap();
+    let pruned = first.bundle.own().with([Bundle::json_section(section::MANIFEST, &manifest).unwrap()]).unwrap();
     let error = from(&pruned, Task::Binary, LearnerKind::Trees).error();
     assert!(error.contains("made smaller (prune 0.5); name the version that it was made from"), "{error}");
 }

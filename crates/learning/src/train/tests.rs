@@ -90,7 +90,7 @@ fn both_learners_learn_and_the_bundle_answers_as_measured() {
         predictor.predict(&inputs, &mut predicted).unwrap();
         let outcome: Vec<f64> = test.iter().map(|row| target[*row as usize]).collect();
         assert_eq!(evaluate(Task::Binary, &predicted, &outcome, 0.5), trained.metrics);
-        let reference: Reference = bundle.json(section::REFERENCE).unwrap();
+        let reference: Reference = trained.bundle.json(section::REFERENCE).unwrap();
         assert!((reference.loss.unwrap().mean - trained.metrics.get("brier").unwrap()).abs() < 1e-12);
         assert!(!reference.features.is_empty());
     }

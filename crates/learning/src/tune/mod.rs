@@ -25,4 +25,4 @@ pub use model::{Clocks, TuneRequest, Tuned, run};
 pub use plot::plot;
 pub use search::{Budget, Call, Ending, Failure, Measured, Money, Objective, Progress, Runtime, Search, Searched};
 pub use space::{Condition, Domain, Parameter, Point, Scale, Space};
-pub use trial::Trial;
+pub use trial::{Trial, best_of};

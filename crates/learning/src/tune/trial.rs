@@ -28,7 +28,7 @@ impl Trial {
 
 /// The place of the trial with the least loss at the highest rung that any reached; losses of lower rungs are of fewer
 /// rows and do not compare. The first where equal.
-pub(super) fn best_of(trials: &[Trial]) -> Option<usize> {
+pub fn best_of(trials: &[Trial]) -> Option<usize> {
     let rungs = trials.iter().map(|trial| trial.losses.len()).max().filter(|rungs| *rungs > 0)?;
     let last = |place: &usize| trials[*place].losses[rungs - 1];
     let measured = (0..trials.len()).filter(|place| trials[*place].losses.len() == rungs);
