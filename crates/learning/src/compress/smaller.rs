@@ -15,6 +15,9 @@ use vocabulary::model::{LearnerKind, LearnerSpec, ModelSpec};
 const STUDENT_ROUNDS: u32 = 150;
 /// Leaves of a student's tree at most.
 const STUDENT_LEAVES: u32 = 31;
+/// Depth of a student's tree at most: enough for 31 leaves with some room. Without a limit the trees of the flights are
+/// up to 14 deep.
+const STUDENT_DEPTH: u32 = 7;
 /// Units of a student's layers.
 const STUDENT_HIDDEN: [u32; 2] = [64, 32];
 
@@ -43,6 +46,9 @@ pub(super) fn student(spec: &mut LearnerSpec, learner: LearnerKind) {
             // comes true, so that large steps do little harm.
             spec.trees.rounds = spec.trees.rounds.div_ceil(2).min(STUDENT_ROUNDS);
             spec.trees.leaves = spec.trees.leaves.min(STUDENT_LEAVES);
+            // Rows step together, each as often as the deepest leaf needs.
+            let depth = if spec.trees.depth == 0 { STUDENT_DEPTH } else { spec.trees.depth };
+            spec.trees.depth = depth.min(STUDENT_DEPTH);
             spec.trees.learning_rate = (2.0 * spec.trees.learning_rate).clamp(0.1, 0.3);
         }
         LearnerKind::Network => spec.network.hidden = STUDENT_HIDDEN.to_vec(),
