@@ -1,0 +1,130 @@
+//! Streams of events: where they come from, and what a stream keeps on disk. A source is pulled from an offset that the
+//! stream itself keeps, so that state and offsets are committed together and a broker's own bookkeeping is never
+//! relied on. Knows nothing of windows, contracts or models.
+
+pub mod commit;
+pub mod files;
+mod lines;
+pub mod nats;
+pub mod spool;
+pub mod tables;
+
+pub use commit::{Committed, Head, Store};
+pub use files::{Ending, Files};
+pub use nats::{Address, JetStream};
+pub use spool::{Spool, SpoolSource};
+pub use tables::{Table, Tables};
+
+use crate::StorageError;
+use arrow::array::RecordBatch;
+use serde::{Deserialize, Serialize};
+use std::fmt;
+use std::time::Duration;
+use vocabulary::Timestamp;
+
+/// Where reading goes on in one partition: the first row that was not taken yet.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Offset {
+    /// A file's name, or what tells one history of a broker's stream from another. Empty at the beginning.
+    pub place: String,
+    /// A row of that file, or a sequence number.
+    pub next: u64,
+}
+
+impl fmt::Display for Offset {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.place.as_str() {
+            "" => write!(f, "{}", self.next),
+            place => write!(f, "{place}:{}", self.next),
+        }
+    }
+}
+
+/// Rows as they came.
+#[derive(Clone, Debug)]
+pub enum Rows {
+    /// Consecutive rows of a table from `first` on.
+    Columns { first: u64, batch: RecordBatch },
+    /// A blank line is no row.
+    Json(Vec<JsonRow>),
+}
+
+/// A row as text.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct JsonRow {
+    /// Its place in the partition.
+    pub number: u64,
+    /// When it came to where it is read from, where that was noted. Part of the data: reading again gives the same.
+    pub arrived: Option<Timestamp>,
+    /// What should be one JSON object.
+    pub text: Vec<u8>,
+}
+
+impl Rows {
+    /// Rows and blank lines.
+    pub fn len(&self) -> usize {
+        match self {
+            Rows::Columns { batch, .. } => batch.num_rows(),
+            Rows::Json(texts) => texts.len(),
+        }
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+}
+
+/// What waits at a source beyond what was taken; none where the source can't tell.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct Lag {
+    pub rows: Option<u64>,
+    pub bytes: Option<u64>,
+}
+
+impl Lag {
+    /// Of two partitions together.
+    pub fn and(self, other: Lag) -> Lag {
+        let sum = |a: Option<u64>, b: Option<u64>| Some(a.unwrap_or(0) + b.unwrap_or(0)).filter(|_| a.or(b).is_some());
+        Lag { rows: sum(self.rows, other.rows), bytes: sum(self.bytes, other.bytes) }
+    }
+}
+
+/// What was taken from a partition.
+#[derive(Clone, Debug)]
+pub struct Pulled {
+    pub rows: Rows,
+    /// Where to go on.
+    pub next: Offset,
+    pub lag: Lag,
+}
+
+/// Where events come from. Nothing is ever pushed: what is not read stays where it is, which is all the backpressure
+/// that files, the spool and JetStream need.
+pub trait Source: Send {
+    /// Names of the partitions, in an order that never changes.
+    fn partitions(&self) -> &[String];
+
+    /// Up to `most` rows (one at least) of a partition from `from` on; none where there is nothing now, after having
+    /// waited for `patience` at most.
+    ///
+    /// # Errors
+    /// [`StorageError::Unavailable`] where asking again later may help; anything else wants a person.
+    fn read(
+        &mut self,
+        partition: usize,
+        from: &Offset,
+        most: usize,
+        patience: Duration,
+    ) -> Result<Option<Pulled>, StorageError>;
+
+    /// Rows that the source removed before they could be read, since it was opened.
+    fn missed(&self) -> u64 {
+        0
+    }
+
+    /// What lies before these offsets, one for each partition, will not be asked for again.
+    fn release(&mut self, _offsets: &[Offset]) -> Result<(), StorageError> {
+        Ok(())
+    }
+}
