@@ -52,6 +52,10 @@ pub struct StreamSpec {
     /// An event further ahead of its arrival than this is refused: one wrong clock would make all others late.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ahead_max: Option<Span>,
+    /// How often state and offsets are written down, which is also how much is done again after a crash. Less often where
+    /// writing takes longer than a tenth of it.
+    #[serde(default = "commit_every", skip_serializing_if = "is_commit_every")]
+    pub commit_every: Span,
     #[serde(default, skip_serializing_if = "DuplicatesSpec::is_default")]
     pub duplicates: DuplicatesSpec,
     #[serde(default, skip_serializing_if = "LimitsSpec::is_default")]
@@ -75,22 +79,58 @@ pub struct StreamColumn {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "kind", rename_all = "snake_case", deny_unknown_fields)]
 pub enum SourceSpec {
-    /// JSON lines, CSV or Parquet, relative to the project's folder; `*` stands for any part of a file's name. Each file
-    /// is a partition.
+    /// JSON lines, CSV or Parquet, relative to the project's folder: a file, or a folder whose files are read in the order
+    /// of their names. `*` stands for any part of a name. With it in a folder's name, each folder that fits is a
+    /// partition, in the order of their names; otherwise there is one.
     Files { path: String },
-    /// `POST /v1/events/NAME`.
-    Http {},
-    /// A durable pull consumer of NATS JetStream.
-    Nats {
-        /// Such as `nats://127.0.0.1:4222`; the project's `[storage] stream` without it.
-        #[serde(default, skip_serializing_if = "Option::is_none")]
-        url: Option<String>,
-        stream: String,
-        subject: String,
-        /// The durable consumer's name; the stream's name in this project without it.
-        #[serde(default, skip_serializing_if = "Option::is_none")]
-        consumer: Option<String>,
+    /// `POST /v1/events/NAME`; what is handed in waits on the server's disk until the stream has taken it.
+    Http {
+        /// Bytes that wait at most; more is refused with 429.
+        #[serde(default = "spool_bytes_max", skip_serializing_if = "is_spool_bytes_max")]
+        spool_bytes_max: u64,
     },
+    /// A stream of NATS JetStream, read by its sequence numbers. It must keep what was read (retention by limits).
+    Nats {
+        /// Such as `nats://127.0.0.1:4222`, which it is without a value.
+        #[serde(default = "broker", skip_serializing_if = "is_broker")]
+        url: String,
+        stream: String,
+        /// Of the stream's messages, those with such a subject.
+        subject: String,
+    },
+}
+
+/// Events that wait at most, in bytes, where nothing is declared: a judgement, about a million small ones.
+pub const SPOOL_BYTES_MAX: u64 = 256 << 20;
+
+/// Where a broker listens that says nothing else.
+pub const BROKER: &str = "nats://127.0.0.1:4222";
+
+/// How often a stream commits, where nothing is declared.
+pub const COMMIT_EVERY: Span = Span(1_000_000);
+
+fn spool_bytes_max() -> u64 {
+    SPOOL_BYTES_MAX
+}
+
+fn is_spool_bytes_max(bytes: &u64) -> bool {
+    *bytes == SPOOL_BYTES_MAX
+}
+
+fn broker() -> String {
+    BROKER.to_owned()
+}
+
+fn is_broker(url: &str) -> bool {
+    url == BROKER
+}
+
+fn commit_every() -> Span {
+    COMMIT_EVERY
+}
+
+fn is_commit_every(every: &Span) -> bool {
+    *every == COMMIT_EVERY
 }
 
 /// How long and how many identifiers of events are remembered.

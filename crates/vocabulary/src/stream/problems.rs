@@ -15,6 +15,9 @@ pub struct StreamSpecError {
 /// Tiles that one window spans at most: a look-up visits each.
 const TILES_MAX: i64 = 100_000;
 
+/// A request of the default size fits into a quarter of it.
+const SPOOL_BYTES_LEAST: u64 = 64 << 10;
+
 impl StreamSpec {
     /// Checks the declaration against itself; every problem found is returned. A stream that names a contract is checked
     /// after [`StreamSpec::with_contract`].
@@ -95,6 +98,9 @@ impl StreamSpec {
                 say(format!("{role} = \"{span}\" is negative; write 0s or more"));
             }
         }
+        if self.commit_every.0 <= 0 {
+            say(format!("commit_every = \"{}\" must be longer than nothing, such as 1s", self.commit_every));
+        }
         for (role, span) in [("idle_after", self.idle_after), ("ahead_max", self.ahead_max)] {
             if let Some(span) = span
                 && span.0 <= 0
@@ -130,8 +136,13 @@ impl SourceSpec {
     fn problems(&self, say: &mut dyn FnMut(String)) {
         let texts: &[(&str, &str)] = match self {
             SourceSpec::Files { path } => &[("path", path)],
-            SourceSpec::Http {} => &[],
-            SourceSpec::Nats { stream, subject, .. } => &[("stream", stream), ("subject", subject)],
+            SourceSpec::Http { spool_bytes_max } => {
+                if *spool_bytes_max < SPOOL_BYTES_LEAST {
+                    say(format!("[source] spool_bytes_max = {spool_bytes_max} is too little; write {SPOOL_BYTES_LEAST} or more"));
+                }
+                &[]
+            }
+            SourceSpec::Nats { url, stream, subject } => &[("url", url), ("stream", stream), ("subject", subject)],
         };
         for (role, _) in texts.iter().filter(|(_, text)| text.trim().is_empty()) {
             say(format!("[source] {role} is empty"));
