@@ -17,6 +17,7 @@ mod row_bytes;
 mod runs;
 mod serve;
 mod streamed;
+mod streams;
 mod traced;
 mod training;
 mod transforms;

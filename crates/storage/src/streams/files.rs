@@ -37,8 +37,30 @@ pub struct Files {
 }
 
 struct Place {
+    /// A file, a folder, or a folder and a pattern of names.
     path: PathBuf,
     open: Option<Open>,
+}
+
+/// Whether a name fits a pattern in which `*` stands for any letters.
+pub fn fits(pattern: &str, name: &str) -> bool {
+    let mut parts = pattern.split('*');
+    let first = parts.next().unwrap_or_default();
+    let Some(mut rest) = name.strip_prefix(first) else { return false };
+    let mut parts = parts.peekable();
+    if parts.peek().is_none() {
+        return rest.is_empty();
+    }
+    while let Some(part) = parts.next() {
+        if parts.peek().is_none() {
+            return rest.ends_with(part);
+        }
+        match rest.find(part) {
+            Some(place) => rest = &rest[place + part.len()..],
+            None => return false,
+        }
+    }
+    true
 }
 
 /// A file under way.
@@ -65,7 +87,8 @@ enum Kind {
 }
 
 impl Files {
-    /// `partitions`: name and place of each. Of Parquet files only `columns` are read, as far as they have them.
+    /// `partitions`: name and place of each: a file, a folder, or a folder with a pattern of names (`events/*.csv`). Of
+    /// Parquet files only `columns` are read, as far as they have them.
     pub fn new(partitions: Vec<(String, PathBuf)>, columns: Vec<String>, ending: Ending) -> Files {
         let (names, paths): (Vec<String>, Vec<PathBuf>) = partitions.into_iter().unzip();
         let places = paths.into_iter().map(|path| Place { path, open: None }).collect();
@@ -105,7 +128,7 @@ impl Place {
         columns: &[String],
         ending: Ending,
     ) -> Result<Option<Pulled>, StorageError> {
-        let files = self.files()?;
+        let files = self.files(ending)?;
         let Some(first) = files.first() else { return Ok(None) };
         let (name, row) = match from.place.as_str() {
             "" => (first.clone(), 0),
@@ -139,27 +162,43 @@ impl Place {
     }
 
     fn file(&self, name: &str) -> PathBuf {
-        if self.path.is_dir() { self.path.join(name) } else { self.path.clone() }
+        if self.path.is_file() { self.path.clone() } else { self.folder().0.join(name) }
     }
 
-    /// Names of the files that are there, in order. Of a folder, those whose name says what they are and that are
-    /// neither hidden nor under way.
-    fn files(&self) -> Result<Vec<String>, StorageError> {
+    /// The folder and the pattern of names.
+    fn folder(&self) -> (&Path, Option<&str>) {
+        let pattern = self.path.file_name().and_then(|name| name.to_str()).filter(|name| name.contains('*'));
+        match (pattern, self.path.parent()) {
+            (Some(pattern), Some(folder)) => (folder, Some(pattern)),
+            _ => (&self.path, None),
+        }
+    }
+
+    /// Names of the files that are there, in order. Of a folder, those that fit, whose name says what they are, and that
+    /// are neither hidden nor under way.
+    fn files(&self, ending: Ending) -> Result<Vec<String>, StorageError> {
         if self.path.is_file() {
             let name = self.path.file_name().map(|name| name.to_string_lossy().into_owned());
             return Ok(name.into_iter().collect());
         }
-        let entries = match std::fs::read_dir(&self.path) {
+        let (folder, pattern) = self.folder();
+        let entries = match std::fs::read_dir(folder) {
             Ok(entries) => entries,
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
-                let what = format!("there is no {} yet; events are expected there", self.path.display());
-                return Err(StorageError::Unavailable(what));
+                let what = format!("there is no {}; events are expected there", folder.display());
+                return Err(match ending {
+                    Ending::Open => StorageError::Unavailable(what),
+                    Ending::Final => StorageError::Data(what),
+                });
             }
-            Err(error) => return Err(StorageError::io("can't list", &self.path)(error)),
+            Err(error) => return Err(StorageError::io("can't list", folder)(error)),
         };
         let names = entries.filter_map(|entry| entry.ok()?.file_name().into_string().ok());
-        let mut found: Vec<String> =
-            names.filter(|name| !name.starts_with(['.', '_']) && kind(Path::new(name)).is_some()).collect();
+        let wanted = |name: &String| {
+            let hidden = name.starts_with(['.', '_']);
+            !hidden && kind(Path::new(name)).is_some() && pattern.is_none_or(|pattern| fits(pattern, name))
+        };
+        let mut found: Vec<String> = names.filter(wanted).collect();
         found.sort();
         Ok(found)
     }
@@ -349,6 +388,27 @@ mod tests {
             let (rest, _) = numbers(&mut source(folder.path(), Ending::Open), from, 5);
             assert_eq!(rest, (first..20_006).collect::<Vec<_>>(), "{place}");
         }
+    }
+
+    #[test]
+    fn a_star_stands_for_any_letters() {
+        for (pattern, name, fit) in [
+            ("*.jsonl", "a.jsonl", true),
+            ("*.jsonl", "a.csv", false),
+            ("day-*-*.csv", "day-1-2.csv", true),
+            ("day-*-*.csv", "day-1.csv", false),
+            ("a", "ab", false),
+            ("a*", "a", true),
+            ("*aa*", "a", false),
+        ] {
+            assert_eq!(fits(pattern, name), fit, "{pattern} {name}");
+        }
+        let folder = tempfile::tempdir().unwrap();
+        for name in ["x-1.csv", "x-2.csv", "y.csv"] {
+            std::fs::write(folder.path().join(name), format!("n\n{}\n", name.len())).unwrap();
+        }
+        let mut files = source(&folder.path().join("x-*.csv"), Ending::Open);
+        assert_eq!(numbers(&mut files, Offset::default(), 10).0, [7, 7]);
     }
 
     #[test]

@@ -10,7 +10,7 @@ pub mod spool;
 pub mod tables;
 
 pub use commit::{Committed, Head, Store};
-pub use files::{Ending, Files};
+pub use files::{Ending, Files, fits};
 pub use nats::{Address, JetStream};
 pub use spool::{Spool, SpoolSource};
 pub use tables::{Table, Tables};

@@ -7,7 +7,7 @@
 use super::{JsonRow, Lag, Offset, Pulled, Rows, Source};
 use crate::{Durability, StorageError};
 use parking::{Parked, parked};
-use std::fs::{self, File, OpenOptions};
+use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io::{BufReader, Read, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -37,6 +37,8 @@ pub struct Spool {
 
 struct Shared {
     folder: PathBuf,
+    /// Held as long as some handle is there: one process writes.
+    _lock: File,
     limit: u64,
     /// The number that the next event gets; all before it are kept.
     kept: AtomicU64,
@@ -57,6 +59,17 @@ impl Spool {
     /// Opens the spool in `folder`, which holds `limit` bytes at most.
     pub fn open(folder: &Path, limit: u64, durability: Durability) -> Result<Spool, StorageError> {
         fs::create_dir_all(folder).map_err(StorageError::io("can't create", folder))?;
+        let path = folder.join("lock");
+        let lock = File::options().create(true).truncate(false).write(true).open(&path);
+        let lock = lock.map_err(StorageError::io("can't create", &path))?;
+        match lock.try_lock() {
+            Ok(()) => {}
+            Err(TryLockError::WouldBlock) => {
+                let what = format!("another process has the spool {} open; stop it first", folder.display());
+                return Err(StorageError::Unavailable(what));
+            }
+            Err(TryLockError::Error(error)) => return Err(StorageError::io("can't lock", &path)(error)),
+        }
         let mut bytes = 0;
         for (_, path) in segments(folder)? {
             bytes += fs::metadata(&path).map_err(StorageError::io("can't read", &path))?.len();
@@ -64,6 +77,7 @@ impl Spool {
         let writer = Writer::open(folder, durability, SEGMENT_BYTES.min(limit / 4))?;
         let shared = Arc::new(Shared {
             folder: folder.to_owned(),
+            _lock: lock,
             limit,
             kept: AtomicU64::new(writer.next),
             bytes: AtomicU64::new(bytes),
@@ -108,6 +122,11 @@ impl Spool {
             give_back();
         }
         answer
+    }
+
+    /// Bytes that one call may keep at most.
+    pub fn request_bytes_max(&self) -> u64 {
+        self.shared.limit / 2
     }
 
     /// Events refused because the spool was full, since it was opened.
