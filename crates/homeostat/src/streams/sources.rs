@@ -4,7 +4,7 @@ use super::decode::Decoder;
 use crate::project::Project;
 use anyhow::{Context, Result, bail};
 use std::path::{Path, PathBuf};
-use storage::streams::{Address, Ending, Files, JetStream, Source, Spool, SpoolSource, fits};
+use storage::streams::{Ending, Files, Source, Spool, SpoolSource, fits};
 use tokio::runtime::Handle;
 use vocabulary::stream::{SourceSpec, StreamSpec};
 
@@ -29,7 +29,7 @@ pub struct Order<'a> {
 }
 
 pub fn open(order: &Order<'_>, decoder: &Decoder) -> Result<Opened> {
-    let Order { project, spec, ending, runtime, .. } = *order;
+    let Order { project, spec, ending, .. } = *order;
     Ok(match &spec.source {
         SourceSpec::Files { path } => {
             let files = Files::new(partitions(&project.root, path)?, decoder.columns().to_vec(), ending);
@@ -43,9 +43,16 @@ pub fn open(order: &Order<'_>, decoder: &Decoder) -> Result<Opened> {
             };
             Opened { source: Box::new(SpoolSource::new(spool.clone(), ONLY)), spool: Some(spool) }
         }
+        #[cfg(not(feature = "nats"))]
+        SourceSpec::Nats { .. } => bail!(
+            "stream \"{}\" comes from NATS, which this program was built without; build it with the feature \"nats\"",
+            spec.name
+        ),
+        #[cfg(feature = "nats")]
         SourceSpec::Nats { url, stream, subject } => {
-            let address = Address { url: url.clone(), stream: stream.clone(), subject: subject.clone() };
-            Opened { source: Box::new(JetStream::new(address, runtime.clone())), spool: None }
+            let address = storage::streams::Address { url: url.clone(), stream: stream.clone(), subject: subject.clone() };
+            let source = storage::streams::JetStream::new(address, order.runtime.clone());
+            Opened { source: Box::new(source), spool: None }
         }
     })
 }

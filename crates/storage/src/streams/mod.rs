@@ -5,12 +5,14 @@
 pub mod commit;
 pub mod files;
 mod lines;
+#[cfg(feature = "nats")]
 pub mod nats;
 pub mod spool;
 pub mod tables;
 
 pub use commit::{Committed, Head, Store};
 pub use files::{Ending, Files, fits};
+#[cfg(feature = "nats")]
 pub use nats::{Address, JetStream};
 pub use spool::{Spool, SpoolSource};
 pub use tables::{Table, Tables};
