@@ -9,12 +9,31 @@
 //! and rounded once, sketches are unions. So the value after any order of arrival, any cut into tiles and any restart has
 //! the same bits, and [`backfill`] gives them too.
 
+mod backfill;
+mod bytes;
+mod codec;
+mod decay;
+mod distinct;
+mod duplicates;
 mod engine;
 mod event;
+mod exact;
 mod key;
+mod keyed;
+mod last;
 mod outcome;
+mod plan;
+mod quantile;
+mod read;
 mod reader;
+mod slot;
+mod slots_bytes;
+#[cfg(test)]
+mod tests;
+mod tile;
+mod tiles;
 
+pub use backfill::{Backfill, Knowledge, Query, backfill};
 pub use engine::Engine;
 pub use event::{Event, Value};
 pub use key::{Key, Part};
