@@ -74,6 +74,8 @@ struct Part {
     newest: Option<Timestamp>,
     /// Read to its end, in a run that has one.
     ended: bool,
+    /// The engine was told that others need not wait for it.
+    idle: bool,
     brought: Instant,
 }
 
@@ -105,7 +107,14 @@ impl Runner {
         let tables = Tables::open(&Store::tables(&folder), &head.tables)?;
         let decoder = Decoder::new(spec)?;
         let ending = if until == Until::Stopped { Ending::Open } else { Ending::Final };
-        let order = Order { project, spec, ending, runtime, spool: spool.lock().clone() };
+        let order = Order {
+            project,
+            spec,
+            ending,
+            #[cfg(feature = "nats")]
+            runtime,
+            spool: spool.lock().clone(),
+        };
         let opened = sources::open(&order, &decoder)?;
         *spool.lock() = opened.spool;
         let now = Instant::now();
@@ -116,6 +125,7 @@ impl Runner {
             lag: Lag::default(),
             newest: None,
             ended: false,
+            idle: false,
             brought: now,
         });
         let partitions = partitions.collect();
@@ -207,7 +217,7 @@ impl Runner {
                     self.take(place, pulled)?;
                     return Ok(Step::Moved);
                 }
-                None => self.nothing_from(place),
+                None => self.nothing_from(place)?,
             }
         }
         if !alone && self.until == Until::Stopped {
@@ -217,7 +227,7 @@ impl Runner {
     }
 
     /// A partition that others need not wait for: read to its end, or without rows for as long as is declared.
-    fn nothing_from(&mut self, place: usize) {
+    fn nothing_from(&mut self, place: usize) -> Result<()> {
         let alone = self.partitions.len() == 1;
         let part = &mut self.partitions[place];
         part.lag = Lag { rows: Some(0), bytes: Some(0) };
@@ -225,11 +235,14 @@ impl Runner {
         part.ended = self.until != Until::Stopped;
         // With one partition there is nothing that it could hold back.
         let idle = !alone && (part.ended || idle_after.is_some_and(|after| part.brought.elapsed() >= after));
-        if idle && part.newest.is_some() {
+        if idle && !part.idle {
             self.live.engine.write().idle(part.number);
+            part.idle = true;
             self.changed = true;
+            self.keep_emitted()?;
         }
         self.see_lag();
+        Ok(())
     }
 
     fn take(&mut self, place: usize, pulled: Pulled) -> Result<()> {
@@ -252,7 +265,7 @@ impl Runner {
             malformed += u64::from(*reason == MALFORMED);
             self.aside.add(&part.name, taken, reason, &rows);
         }
-        (part.offset, part.lag, part.brought) = (next, lag, Instant::now());
+        (part.offset, part.lag, part.brought, part.idle) = (next, lag, Instant::now(), false);
         self.rows += taken.len() as u64;
         self.changed = true;
         {

@@ -5,6 +5,7 @@ use crate::project::Project;
 use anyhow::{Context, Result, bail};
 use std::path::{Path, PathBuf};
 use storage::streams::{Ending, Files, Source, Spool, SpoolSource, fits};
+#[cfg(feature = "nats")]
 use tokio::runtime::Handle;
 use vocabulary::stream::{SourceSpec, StreamSpec};
 
@@ -23,6 +24,7 @@ pub struct Order<'a> {
     pub spec: &'a StreamSpec,
     pub ending: Ending,
     /// Drives connections.
+    #[cfg(feature = "nats")]
     pub runtime: &'a Handle,
     /// The spool that is open already.
     pub spool: Option<Spool>,

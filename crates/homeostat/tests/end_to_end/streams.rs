@@ -1,5 +1,5 @@
-//! Streams against the real binary: `kill -9` at seeded moments, a broker that goes away, a source that is faster than
-//! the stream, events that are none.
+//! Streams against the real binary: `kill -9` at seeded moments, a source that is faster than the stream, events that
+//! are none.
 
 use crate::support::{PATIENCE, Random, Server, homeostat, refused, text, told};
 use serde_json::{Value, json};
@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 /// Runs that are cut off, of files and of a broker each; `HOMEOSTAT_STREAM_KILLS` asks for more.
 const KILLS: usize = 10;
 
-fn kills() -> usize {
+pub fn kills() -> usize {
     std::env::var("HOMEOSTAT_STREAM_KILLS").ok().and_then(|text| text.parse().ok()).unwrap_or(KILLS)
 }
 
@@ -125,7 +125,7 @@ impl Clicks {
     }
 
     /// The state's file and those of the tables: all that a stream leaves.
-    fn left(&self) -> BTreeMap<String, Vec<u8>> {
+    pub fn left(&self) -> BTreeMap<String, Vec<u8>> {
         let mut left = BTreeMap::from([("state".to_owned(), std::fs::read(self.state().join("state")).expect("it"))]);
         for table in std::fs::read_dir(self.state().join("tables")).expect("tables") {
             let table = table.expect("a table").path();
@@ -150,7 +150,7 @@ impl Clicks {
 
     /// Runs to the end; cut off with SIGKILL so many times before, at moments between the beginning and somewhat after
     /// `whole`, the time that a run takes.
-    fn cut_off(&self, times: usize, whole: Duration, seed: u64) -> usize {
+    pub fn cut_off(&self, times: usize, whole: Duration, seed: u64) -> usize {
         let mut random = Random(seed);
         let mut cut = 0;
         for _ in 0..times {
@@ -358,7 +358,7 @@ fn a_source_faster_than_the_stream_is_held_back_with_bounded_memory_and_nothing_
     server.stop();
 }
 
-fn wait(what: &str, mut done: impl FnMut() -> bool) {
+pub fn wait(what: &str, mut done: impl FnMut() -> bool) {
     let deadline = Instant::now() + PATIENCE;
     while !done() {
         assert!(Instant::now() < deadline, "waited in vain until {what}");

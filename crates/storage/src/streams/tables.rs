@@ -8,7 +8,6 @@ use crate::parts::ParquetFile;
 use crate::{StorageError, log};
 use arrow::array::RecordBatch;
 use arrow::compute::concat_batches;
-use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
