@@ -334,7 +334,9 @@ impl Project {
             let folder = self.root.join("streams");
             match names.is_empty() {
                 true => format!("no stream \"{name}\": {} declares none", folder.display()),
-                false => format!("no stream \"{name}\" in {}{hint} (there are: {})", folder.display(), names.join(", ")),
+                false => {
+                    format!("no stream \"{name}\" in {}{hint} (there are: {})", folder.display(), names.join(", "))
+                }
             }
         })
     }

@@ -160,7 +160,8 @@ fn streamed(app: &App, encoder: &mut DescriptorEncoder) -> fmt::Result {
         events.extend(outcomes.into_iter().map(|(what, n)| (vec![label(name), ("outcome", what.to_owned())], n)));
     }
     counter(encoder, "stream_events", "Events by what became of them", &events)?;
-    let each = |count: fn(&Stream) -> u64| all.iter().map(|(name, s)| (vec![label(name)], count(s))).collect::<Vec<_>>();
+    let each =
+        |count: fn(&Stream) -> u64| all.iter().map(|(name, s)| (vec![label(name)], count(s))).collect::<Vec<_>>();
     let counts: [(&str, &str, fn(&Stream) -> u64); 4] = [
         ("stream_events_handed_in", "Events kept that came over HTTP", |s| s.handed_in.load(Relaxed)),
         ("stream_events_broken", "Events refused over HTTP for what they hold", |s| s.broken.load(Relaxed)),
@@ -178,7 +179,9 @@ fn streamed(app: &App, encoder: &mut DescriptorEncoder) -> fmt::Result {
             Some(f64::from(u8::from(s.live.standing.lock().doing == Doing::Running)))
         }),
         ("stream_lag_rows", "Rows that wait at the source", |s, _| s.live.standing.lock().lag.rows.map(|n| n as f64)),
-        ("stream_lag_bytes", "Bytes that wait at the source", |s, _| s.live.standing.lock().lag.bytes.map(|n| n as f64)),
+        ("stream_lag_bytes", "Bytes that wait at the source", |s, _| {
+            s.live.standing.lock().lag.bytes.map(|n| n as f64)
+        }),
         ("stream_watermark_age_seconds", "How far the watermark is behind the clock", |s, now| {
             let watermark = s.live.engine.read().watermark();
             (watermark != Timestamp::MIN).then(|| (now - watermark).as_seconds())

@@ -197,7 +197,9 @@ pub async fn features(
     let stream = app.streams.get(&name)?;
     if let Some(other) = query.keys().find(|asked| !["key", "at"].contains(&asked.as_str())) {
         let hint = vocabulary::suggest::hint(other, ["key", "at"]);
-        return Err(ApiError::malformed(format!("there is no parameter \"{other}\"{hint}; give key, and at if you like")));
+        return Err(ApiError::malformed(format!(
+            "there is no parameter \"{other}\"{hint}; give key, and at if you like"
+        )));
     }
     let spec = &stream.live.spec;
     let Some(key) = query.get("key") else {

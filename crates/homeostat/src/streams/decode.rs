@@ -6,9 +6,9 @@ use features::windows::{Event, EventReader};
 use features::{FeatureError, RowProblem, RowReader};
 use serde_json::{Map, Value};
 use storage::streams::{JsonRow, Rows};
+use vocabulary::Timestamp;
 use vocabulary::contract::{Column, Contract, NullPolicy, Repair};
 use vocabulary::stream::StreamSpec;
-use vocabulary::Timestamp;
 
 /// Characters of a row that are kept of one that was set aside.
 const SHOWN_MAX: usize = 4096;

@@ -23,7 +23,8 @@ pub fn key_of(spec: &StreamSpec, text: &str) -> Result<Key> {
     let mut parts = Vec::with_capacity(values.len());
     for (name, value) in spec.key.iter().zip(&values) {
         let kind = spec.column(name).unwrap_or(ColumnKind::String);
-        let part = part(kind, value).with_context(|| format!("key column \"{name}\": {value} is no {}", kind.name()))?;
+        let part =
+            part(kind, value).with_context(|| format!("key column \"{name}\": {value} is no {}", kind.name()))?;
         parts.push(part);
     }
     Ok(Key::of(parts))

@@ -11,9 +11,9 @@ use features::windows::{Emission, Limit, Pushed, Value, Window};
 use serde_json::Value as Json;
 use std::sync::Arc;
 use storage::streams::Rows;
+use vocabulary::Timestamp;
 use vocabulary::contract::ColumnKind;
 use vocabulary::stream::{StreamFeature, StreamSpec};
-use vocabulary::Timestamp;
 
 /// The table of events that are not counted.
 pub const ASIDE: &str = "not_counted";

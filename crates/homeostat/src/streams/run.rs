@@ -107,14 +107,7 @@ impl Runner {
         let tables = Tables::open(&Store::tables(&folder), &head.tables)?;
         let decoder = Decoder::new(spec)?;
         let ending = if until == Until::Stopped { Ending::Open } else { Ending::Final };
-        let order = Order {
-            project,
-            spec,
-            ending,
-            #[cfg(feature = "nats")]
-            runtime,
-            spool: spool.lock().clone(),
-        };
+        let order = Order { project, spec, ending, runtime, spool: spool.lock().clone() };
         let opened = sources::open(&order, &decoder)?;
         *spool.lock() = opened.spool;
         let now = Instant::now();
@@ -205,7 +198,8 @@ impl Runner {
 
     /// Takes rows from the partition that is furthest behind and has any.
     fn step(&mut self) -> Result<Step> {
-        let mut places: Vec<usize> = (0..self.partitions.len()).filter(|place| !self.partitions[*place].ended).collect();
+        let mut places: Vec<usize> =
+            (0..self.partitions.len()).filter(|place| !self.partitions[*place].ended).collect();
         places.sort_by_key(|place| self.partitions[*place].newest);
         let alone = self.partitions.len() == 1;
         let patience = if alone && self.until == Until::Stopped { PATIENCE } else { Duration::ZERO };

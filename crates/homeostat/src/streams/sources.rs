@@ -5,7 +5,6 @@ use crate::project::Project;
 use anyhow::{Context, Result, bail};
 use std::path::{Path, PathBuf};
 use storage::streams::{Ending, Files, Source, Spool, SpoolSource, fits};
-#[cfg(feature = "nats")]
 use tokio::runtime::Handle;
 use vocabulary::stream::{SourceSpec, StreamSpec};
 
@@ -24,7 +23,7 @@ pub struct Order<'a> {
     pub spec: &'a StreamSpec,
     pub ending: Ending,
     /// Drives connections.
-    #[cfg(feature = "nats")]
+    #[cfg_attr(not(feature = "nats"), expect(dead_code, reason = "a broker alone has a connection"))]
     pub runtime: &'a Handle,
     /// The spool that is open already.
     pub spool: Option<Spool>,
@@ -52,7 +51,8 @@ pub fn open(order: &Order<'_>, decoder: &Decoder) -> Result<Opened> {
         ),
         #[cfg(feature = "nats")]
         SourceSpec::Nats { url, stream, subject } => {
-            let address = storage::streams::Address { url: url.clone(), stream: stream.clone(), subject: subject.clone() };
+            let address =
+                storage::streams::Address { url: url.clone(), stream: stream.clone(), subject: subject.clone() };
             let source = storage::streams::JetStream::new(address, order.runtime.clone());
             Opened { source: Box::new(source), spool: None }
         }
@@ -76,7 +76,8 @@ fn partitions(root: &Path, path: &str) -> Result<Vec<(String, PathBuf)>> {
             }
             let place = root.join(&folder);
             let entries = std::fs::read_dir(&place).with_context(|| format!("can't list {}", place.display()))?;
-            let names = entries.filter_map(|entry| entry.ok().filter(|e| e.path().is_dir())?.file_name().into_string().ok());
+            let names =
+                entries.filter_map(|entry| entry.ok().filter(|e| e.path().is_dir())?.file_name().into_string().ok());
             let mut names: Vec<String> = names.filter(|name| fits(part, name)).collect();
             names.sort();
             deeper.extend(names.iter().map(|name| below(name)));

@@ -148,22 +148,30 @@ impl Clicks {
             .expect("the binary starts")
     }
 
-    /// Runs to the end; cut off with SIGKILL so many times before, at moments between the beginning and somewhat after
-    /// `whole`, the time that a run takes.
-    pub fn cut_off(&self, times: usize, whole: Duration, seed: u64) -> usize {
+    /// One run to the end: its summary and how long it took.
+    pub fn run(&self) -> (Value, Duration) {
+        let begun = Instant::now();
+        let summary = told(self.root(), &["stream", "run", "clicks", "--until-end"]);
+        (summary, begun.elapsed())
+    }
+
+    /// Runs to the end, cut off with SIGKILL so many times before; `whole` is how long a run takes that is not, and
+    /// `nothing` one that has nothing to do. How many were really cut off.
+    pub fn cut_off(&self, times: usize, (whole, nothing): (Duration, Duration), seed: u64) -> usize {
         let mut random = Random(seed);
         let mut cut = 0;
+        let share = whole.saturating_sub(nothing).div_f64(times as f64);
         for _ in 0..times {
             let mut child = self.begin();
-            // Most of them early, so that there is something left to cut off.
-            std::thread::sleep(whole.mul_f64(0.05 + 0.5 * random.unit() * random.unit()));
+            // Each goes on where the one before was committed: together they shall not come to the end.
+            std::thread::sleep(nothing.mul_f64(0.8) + share.mul_f64(1.6 * random.unit()));
             if child.try_wait().expect("it can be asked").is_none() {
                 cut += 1;
             }
             let _ = child.kill();
             let _ = child.wait();
         }
-        told(self.root(), &["stream", "run", "clicks", "--until-end"]);
+        self.run();
         cut
     }
 }
@@ -180,12 +188,10 @@ const FILES: &str = "kind = \"files\"\npath = \"events\"";
 
 #[test]
 fn a_stream_of_files_ends_with_the_same_bytes_however_often_it_was_killed() {
-    let events = clicks(60_000);
+    let events = clicks(10_000 * kills());
     let calm = Clicks::new(FILES);
     write_files(calm.root(), &events);
-    let begun = Instant::now();
-    let summary = told(calm.root(), &["stream", "run", "clicks", "--until-end"]);
-    let whole = begun.elapsed();
+    let (summary, whole) = calm.run();
     let count = |name: &str| summary[name].as_u64().unwrap_or_else(|| panic!("{name}: {summary}"));
     assert_eq!(summary["rows"].as_u64(), Some(events.len() as u64));
     assert_eq!(count("accepted") + count("duplicates") + count("too_late"), events.len() as u64, "{summary}");
@@ -193,18 +199,19 @@ fn a_stream_of_files_ends_with_the_same_bytes_however_often_it_was_killed() {
     assert!(count("corrected") > 100, "{summary}");
     assert_eq!(summary["lag"]["bytes"], json!(0), "{summary}");
 
+    let expected = calm.left();
+    let (_, nothing) = calm.run();
     let stormy = Clicks::new(FILES);
     write_files(stormy.root(), &events);
-    let cut = stormy.cut_off(kills(), whole, 5);
+    let cut = stormy.cut_off(kills(), (whole, nothing), 5);
     assert!(cut > kills() / 2, "only {cut} runs were cut off");
-    let (expected, found) = (calm.left(), stormy.left());
+    let found = stormy.left();
     assert_eq!(found.keys().collect::<Vec<_>>(), expected.keys().collect::<Vec<_>>());
     for (name, bytes) in &expected {
         assert!(found[name] == *bytes, "{name} differs");
     }
-    // Nothing more to do: nothing changes.
-    told(stormy.root(), &["stream", "run", "clicks", "--until-end"]);
-    assert_eq!(stormy.left(), expected);
+    // A run that had nothing to do changed nothing.
+    assert!(calm.left() == expected);
 }
 
 #[test]
@@ -213,6 +220,11 @@ fn new_files_are_taken_in_and_closing_emits_what_is_left() {
     let project = Clicks::new(FILES);
     write_files(project.root(), &events[..2_000]);
     let first = told(project.root(), &["stream", "run", "clicks", "--until-end"]);
+    let at = "2024-02-29T10:00:00Z";
+    let features = told(project.root(), &["stream", "features", "clicks", "--key", "u1", "--at", at]);
+    assert!(features["features"]["hour_recent_1"].is_number(), "{features}");
+    let never = told(project.root(), &["stream", "features", "clicks", "--key", "nobody", "--at", at]);
+    assert_eq!(never["features"]["minute_events"], json!(0.0), "{never}");
     std::fs::write(project.root().join("events/9.jsonl"), events[2_000..].join("\n")).unwrap();
     let second = told(project.root(), &["stream", "run", "clicks", "--until-end", "--close"]);
     assert_eq!(second["rows"].as_u64(), Some(events.len() as u64 - 2_000));
@@ -221,11 +233,8 @@ fn new_files_are_taken_in_and_closing_emits_what_is_left() {
     let seen = &seen["streams"][0];
     assert_eq!(seen["accepted"], second["accepted"], "{seen}");
     assert_eq!(seen["state"], "stopped");
-    let at = "2024-02-29T10:00:00Z";
-    let features = told(project.root(), &["stream", "features", "clicks", "--key", "u1", "--at", at]);
-    assert!(features["features"]["hour_recent_1"].is_number(), "{features}");
-    let never = told(project.root(), &["stream", "features", "clicks", "--key", "nobody", "--at", at]);
-    assert_eq!(never["features"]["minute_events"], json!(0.0), "{never}");
+    let said = refused(project.root(), &["stream", "features", "clicks", "--key", "u1", "--at", at], 3);
+    assert!(said.contains("the oldest instant"), "{said}");
     let said = refused(project.root(), &["stream", "run", "click", "--until-end"], 3);
     assert!(said.contains("did you mean \"clicks\"?"), "{said}");
 }

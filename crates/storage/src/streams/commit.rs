@@ -5,14 +5,13 @@
 //! The file: a mark with the layout's version, the head's length (u64, little-endian), the head as JSON, the engine's
 //! bytes, and the BLAKE3 digest of all before it.
 
-use super::Offset;
 use super::tables::Lengths;
+use super::{Offset, sweep};
 use crate::{StorageError, write_atomically};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::fs::{File, TryLockError};
 use std::path::{Path, PathBuf};
-use std::time::Duration;
 
 const MARK: &[u8; 8] = b"HOMESTR1";
 const DIGEST: usize = 32;
@@ -50,27 +49,10 @@ impl Store {
     /// [`StorageError::Unavailable`] where another process has it open.
     pub fn open(folder: &Path) -> Result<Store, StorageError> {
         std::fs::create_dir_all(folder).map_err(StorageError::io("can't create", folder))?;
-        let path = folder.join("lock");
-        let lock = File::options().create(true).truncate(false).write(true).open(&path);
-        let lock = lock.map_err(StorageError::io("can't create", &path))?;
-        let mut tries = 0;
-        loop {
-            match lock.try_lock() {
-                Ok(()) => return Ok(Store { folder: folder.to_owned(), _lock: lock }),
-                // Whoever only asks whether it is open holds it for a moment.
-                Err(TryLockError::WouldBlock) if tries < 5 => {
-                    tries += 1;
-                    std::thread::sleep(Duration::from_millis(20));
-                }
-                Err(TryLockError::WouldBlock) => {
-                    return Err(StorageError::Unavailable(format!(
-                        "another process runs the stream in {} already; stop it first",
-                        folder.display()
-                    )));
-                }
-                Err(TryLockError::Error(error)) => return Err(StorageError::io("can't lock", &path)(error)),
-            }
-        }
+        let lock = super::lock(folder, "the stream")?;
+        // What a crash left of a file that was to be put in the place of another.
+        sweep(folder, |name| name.starts_with('.') && name.ends_with(".tmp"))?;
+        Ok(Store { folder: folder.to_owned(), _lock: lock })
     }
 
     /// Whether some process has the state in `folder` open.

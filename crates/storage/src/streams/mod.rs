@@ -21,8 +21,14 @@ use crate::StorageError;
 use arrow::array::RecordBatch;
 use serde::{Deserialize, Serialize};
 use std::fmt;
+use std::fs::{File, TryLockError};
+use std::path::Path;
 use std::time::Duration;
 use vocabulary::Timestamp;
+
+/// How long another's lock is waited for: a tenth of a second.
+const LOCK_TRIES: usize = 5;
+const LOCK_PAUSE: Duration = Duration::from_millis(20);
 
 /// Where reading goes on in one partition: the first row that was not taken yet.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -129,4 +135,32 @@ pub trait Source: Send {
     fn release(&mut self, _offsets: &[Offset]) -> Result<(), StorageError> {
         Ok(())
     }
+}
+
+/// Takes the lock of a folder. Who only asks whether it is taken has it for a moment, and a thread that ends soon may too.
+fn lock(folder: &Path, what: &str) -> Result<File, StorageError> {
+    let path = folder.join("lock");
+    let lock = File::options().create(true).truncate(false).write(true).open(&path);
+    let lock = lock.map_err(StorageError::io("can't create", &path))?;
+    for _ in 0..LOCK_TRIES {
+        match lock.try_lock() {
+            Ok(()) => return Ok(lock),
+            Err(TryLockError::WouldBlock) => std::thread::sleep(LOCK_PAUSE),
+            Err(TryLockError::Error(error)) => return Err(StorageError::io("can't lock", &path)(error)),
+        }
+    }
+    let what = format!("another process has {what} in {} open; stop it first", folder.display());
+    Err(StorageError::Unavailable(what))
+}
+
+/// Removes the files of a folder whose names are unwanted.
+fn sweep(folder: &Path, unwanted: impl Fn(&str) -> bool) -> Result<(), StorageError> {
+    for entry in std::fs::read_dir(folder).map_err(StorageError::io("can't list", folder))? {
+        let path = entry.map_err(StorageError::io("can't list", folder))?.path();
+        let name = path.file_name().map(|name| name.to_string_lossy());
+        if path.is_file() && name.is_some_and(|name| unwanted(&name)) {
+            std::fs::remove_file(&path).map_err(StorageError::io("can't remove", &path))?;
+        }
+    }
+    Ok(())
 }

@@ -65,12 +65,7 @@ impl JetStream {
         JetStream { address, names, runtime, client: None, reading: None, missed: 0 }
     }
 
-    async fn pull(
-        &mut self,
-        from: &Offset,
-        most: usize,
-        patience: Duration,
-    ) -> Result<Option<Pulled>, StorageError> {
+    async fn pull(&mut self, from: &Offset, most: usize, patience: Duration) -> Result<Option<Pulled>, StorageError> {
         let until = Instant::now() + patience;
         loop {
             let mut reading = self.reading(from).await?;
@@ -217,7 +212,9 @@ async fn fetch_up_to(reading: &mut Reading, most: usize, bytes: usize) -> Result
             Ok(None) => break,
             // What came is good; what is wrong shows again when the rest is asked for.
             Ok(Some(Err(_))) | Err(_) if !rows.is_empty() => break,
-            Ok(Some(Err(error))) if bytes > 0 && error.to_string().contains("MaxBytes") => return Ok(Fetched::TooLarge),
+            Ok(Some(Err(error))) if bytes > 0 && error.to_string().contains("MaxBytes") => {
+                return Ok(Fetched::TooLarge);
+            }
             Ok(Some(Err(error))) => return Err(error.to_string()),
             Err(late) => return Err(late.to_string()),
         };

@@ -7,7 +7,7 @@
 use super::{JsonRow, Lag, Offset, Pulled, Rows, Source};
 use crate::{Durability, StorageError};
 use parking::{Parked, parked};
-use std::fs::{self, File, OpenOptions, TryLockError};
+use std::fs::{self, File, OpenOptions};
 use std::io::{BufReader, Read, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -59,17 +59,7 @@ impl Spool {
     /// Opens the spool in `folder`, which holds `limit` bytes at most.
     pub fn open(folder: &Path, limit: u64, durability: Durability) -> Result<Spool, StorageError> {
         fs::create_dir_all(folder).map_err(StorageError::io("can't create", folder))?;
-        let path = folder.join("lock");
-        let lock = File::options().create(true).truncate(false).write(true).open(&path);
-        let lock = lock.map_err(StorageError::io("can't create", &path))?;
-        match lock.try_lock() {
-            Ok(()) => {}
-            Err(TryLockError::WouldBlock) => {
-                let what = format!("another process has the spool {} open; stop it first", folder.display());
-                return Err(StorageError::Unavailable(what));
-            }
-            Err(TryLockError::Error(error)) => return Err(StorageError::io("can't lock", &path)(error)),
-        }
+        let lock = super::lock(folder, "the spool")?;
         let mut bytes = 0;
         for (_, path) in segments(folder)? {
             bytes += fs::metadata(&path).map_err(StorageError::io("can't read", &path))?.len();

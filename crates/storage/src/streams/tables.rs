@@ -3,6 +3,7 @@
 //! cut off by a crash and is removed. The newest part is not full yet: it has the number of its rows in its name, and
 //! gives way to a longer one with each commit. So the parts depend on the rows alone, not on when they were committed.
 
+use super::sweep;
 use crate::parquet_log::write;
 use crate::parts::ParquetFile;
 use crate::{StorageError, log};
@@ -45,7 +46,7 @@ impl Tables {
         }
         for place in log::list(folder, "")? {
             let name = place.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
-            sweep(&place, committed.get(&name).copied().unwrap_or(0))?;
+            sweep_table(&place, committed.get(&name).copied().unwrap_or(0))?;
         }
         Ok(Tables { folder: folder.to_owned(), tables })
     }
@@ -79,20 +80,17 @@ impl Tables {
     /// What was prepared is committed: newest parts that gave way are removed.
     pub fn committed(&mut self) -> Result<(), StorageError> {
         for (name, table) in self.tables.iter_mut().filter(|(_, table)| table.stale) {
-            sweep(&self.folder.join(name), table.full + table.written as u64)?;
+            sweep_table(&self.folder.join(name), table.full + table.written as u64)?;
             table.stale = false;
         }
         Ok(())
     }
 }
 
-/// Removes the files of a table that are not of its rows.
-fn sweep(folder: &Path, rows: u64) -> Result<(), StorageError> {
+/// Removes what is not of a table's rows.
+fn sweep_table(folder: &Path, rows: u64) -> Result<(), StorageError> {
     let belong = files(folder, rows);
-    for file in log::list(folder, "parquet")?.into_iter().filter(|file| !belong.contains(file)) {
-        std::fs::remove_file(&file).map_err(StorageError::io("can't remove", &file))?;
-    }
-    Ok(())
+    sweep(folder, |name| !belong.contains(&folder.join(name)))
 }
 
 impl Table {
@@ -218,12 +216,15 @@ mod tests {
         assert_eq!(read(&calm.path().join("t"), 100_000), (0..100_000).collect::<Vec<_>>());
         let expected = listing(&calm.path().join("t"));
         let names: Vec<&str> = expected.iter().map(|(name, _)| name.as_str()).collect();
-        assert_eq!(names, [
-            "part-0000000000.parquet",
-            "part-0000000001.parquet",
-            "part-0000000002.parquet",
-            "part-0000000003-01696.parquet"
-        ]);
+        assert_eq!(
+            names,
+            [
+                "part-0000000000.parquet",
+                "part-0000000001.parquet",
+                "part-0000000002.parquet",
+                "part-0000000003-01696.parquet"
+            ]
+        );
         assert_eq!(listing(&stormy.path().join("t")), expected);
     }
 
