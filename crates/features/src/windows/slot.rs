@@ -16,7 +16,10 @@ pub(super) type Squares = Exact<4>;
 #[derive(Clone, Debug)]
 pub(super) enum Slot {
     Count(u64),
-    Sum { count: u64, sum: Sum },
+    Sum {
+        count: u64,
+        sum: Sum,
+    },
     Squares(Squares),
     /// Infinite before the first value.
     Min(f64),
@@ -25,7 +28,10 @@ pub(super) enum Slot {
     Quantiles(Quantiles),
     Last(Vec<Placed>),
     /// Values weighted by their age at the tile's end.
-    Decayed { count: u64, sum: Sum },
+    Decayed {
+        count: u64,
+        sum: Sum,
+    },
 }
 
 /// What a slot sees of an event.
