@@ -105,6 +105,7 @@ impl Scenario {
         let disorder = dice.of(&[0, 1, 5, 20]) * SECOND;
         let pace = dice.of(&[SECOND / 3, 2 * SECOND, 9 * SECOND]);
         let with_ids = !dice.one_in(3);
+        let late_by = dice.of(&[20, 60, 400]);
         let mut steps = Vec::new();
         let mut sent: Vec<(usize, Event)> = Vec::new();
         for i in 0..events {
@@ -121,7 +122,7 @@ impl Scenario {
             if dice.one_in(40) {
                 now += dice.below(200) * SECOND;
             }
-            let late = if dice.one_in(15) { dice.below(400) * SECOND } else { dice.below(disorder + 1) };
+            let late = if dice.one_in(12) { dice.below(late_by) * SECOND } else { dice.below(disorder + 1) };
             // Round times meet the edges of windows.
             let time = if dice.one_in(3) { (now - late).div_euclid(SECOND) * SECOND } else { now - late };
             let x =
