@@ -4,7 +4,7 @@
 //! Equal states have equal bytes: keys, identifiers and windows are in order, exact sums in their shortest form.
 
 use super::codec::{Reader, Writer};
-use super::engine::{Activity, BEGINNING, END, Engine, PartitionState};
+use super::engine::{Activity, Engine, PartitionState};
 use super::event::Value;
 use super::key::Key;
 use super::keyed::{Fired, Keyed};
@@ -65,9 +65,9 @@ impl Engine {
         let mut engine = Engine::new(spec)?;
         let wrong = |what: &str| FeatureError::Declaration(format!("state of stream \"{}\": {what}", spec.name));
         let body = bytes.split_last_chunk::<8>();
-        let rest = body.and_then(|(body, _)| body.strip_prefix(MAGIC)).ok_or_else(|| {
-            wrong("it is not the state of a stream; remove it to begin anew from the source")
-        })?;
+        let rest = body
+            .and_then(|(body, _)| body.strip_prefix(MAGIC))
+            .ok_or_else(|| wrong("it is not the state of a stream; remove it to begin anew from the source"))?;
         let mut input = Reader(rest);
         match input.u16() {
             Ok(VERSION) => {}
@@ -92,14 +92,11 @@ impl Engine {
 }
 
 fn read_state(engine: &mut Engine, input: &mut Reader<'_>) -> Result<(), Wrong> {
-    engine.watermark = input.i64()?;
-    if !(BEGINNING..=END).contains(&engine.watermark) {
-        return Err("its watermark is out of range");
-    }
+    engine.watermark = input.instant()?;
     engine.counters = read_counters(input)?;
     for _ in 0..input.count(13)? {
         let name = String::from_utf8(input.bytes()?.to_vec()).map_err(|_| "a partition's name is no text")?;
-        let newest = input.i64()?;
+        let newest = input.instant()?;
         let activity = match input.u8()? {
             0 => Activity::Active,
             1 => Activity::Idle,
@@ -111,10 +108,10 @@ fn read_state(engine: &mut Engine, input: &mut Reader<'_>) -> Result<(), Wrong> 
         }
         engine.partitions.push(PartitionState { name, newest, activity });
     }
-    engine.ids.floor = input.i64()?;
+    engine.ids.floor = input.instant()?;
     let mut before = None;
     for _ in 0..input.count(12)? {
-        let (time, bytes) = (input.i64()?, input.bytes()?);
+        let (time, bytes) = (input.instant()?, input.bytes()?);
         let id = Key::from_bytes(bytes).ok_or("an identifier is not one")?;
         if before.replace((time, bytes)).is_some_and(|before| before >= (time, bytes)) || engine.ids.has(&id) {
             return Err("identifiers are out of order");
@@ -158,18 +155,18 @@ fn write_counters(of: &Counters, out: &mut Writer) {
 
 fn read_counters(input: &mut Reader<'_>) -> Result<Counters, Wrong> {
     Ok(Counters {
-        accepted: input.u64()?,
-        late: input.u64()?,
-        duplicate: input.u64()?,
-        too_late: input.u64()?,
-        ahead: input.u64()?,
-        refused_keys: input.u64()?,
-        refused_tiles: input.u64()?,
-        refused_events: input.u64()?,
-        refused_duplicates: input.u64()?,
-        closed: input.u64()?,
-        corrected: input.u64()?,
-        withdrawn: input.u64()?,
+        accepted: input.tally()?,
+        late: input.tally()?,
+        duplicate: input.tally()?,
+        too_late: input.tally()?,
+        ahead: input.tally()?,
+        refused_keys: input.tally()?,
+        refused_tiles: input.tally()?,
+        refused_events: input.tally()?,
+        refused_duplicates: input.tally()?,
+        closed: input.tally()?,
+        corrected: input.tally()?,
+        withdrawn: input.tally()?,
     })
 }
 
@@ -195,9 +192,13 @@ fn read_keyed(plan: &Plan, input: &mut Reader<'_>) -> Result<Keyed, Wrong> {
     let key = Key::from_bytes(input.bytes()?).ok_or("a key is not one")?;
     let mut keyed = Keyed::new(plan, key);
     for _ in 0..input.count(24)? {
-        let fired = Fired { window: input.u32()?, start: input.i64()?, end: input.i64()?, panes: input.u32()? };
+        let fired = Fired { window: input.u32()?, start: input.instant()?, end: input.instant()?, panes: input.u32()? };
         let ordered = keyed.fired.last().is_none_or(|last| (last.window, last.start) < (fired.window, fired.start));
-        if !ordered || fired.window as usize >= plan.windows.len() || fired.panes == 0 || !sound(fired.start, fired.end) {
+        if !ordered
+            || fired.window as usize >= plan.windows.len()
+            || !(1..u32::MAX / 2).contains(&fired.panes)
+            || fired.start >= fired.end
+        {
             return Err("a window that was emitted is not one");
         }
         keyed.fired.push(fired);
@@ -209,10 +210,6 @@ fn read_keyed(plan: &Plan, input: &mut Reader<'_>) -> Result<Keyed, Wrong> {
         return Err("a key has no tiles");
     }
     Ok(keyed)
-}
-
-fn sound(start: i64, end: i64) -> bool {
-    BEGINNING <= start && start < end && end <= END
 }
 
 fn read_tiles(grid: &Grid, input: &mut Reader<'_>) -> Result<Tiles, Wrong> {
@@ -245,11 +242,8 @@ fn write_tile(tile: &Tile, out: &mut Writer) {
 }
 
 fn read_tile(grid: &Grid, input: &mut Reader<'_>) -> Result<Tile, Wrong> {
-    let (index, events, first, last) = (input.i64()?, input.u64()?, input.i64()?, input.i64()?);
-    if !sound(first, END) || !sound(last, END) || events == 0 {
-        return Err("a tile's times are out of range");
-    }
-    if first > last || grid.index(first) != index || grid.index(last) != index {
+    let (index, events, first, last) = (input.i64()?, input.tally()?, input.instant()?, input.instant()?);
+    if events == 0 || first > last || grid.index(first) != index || grid.index(last) != index {
         return Err("a tile's events are outside of it");
     }
     let slots = grid.slots.iter().map(|kind| read_slot(kind, input)).collect::<Result<_, _>>()?;
@@ -304,14 +298,14 @@ fn write_window(window: &Window, out: &mut Writer) {
 fn read_window(plan: &Plan, input: &mut Reader<'_>) -> Result<Window, Wrong> {
     let window = input.u32()? as usize;
     let key = Key::from_bytes(input.bytes()?).ok_or("a key is not one")?;
-    let (start, end, pane) = (input.i64()?, input.i64()?, input.u32()?);
+    let (start, end, pane) = (input.instant()?, input.instant()?, input.u32()?);
     let emission = match input.u8()? {
         0 => Emission::Closed,
         1 => Emission::Corrected,
         2 => Emission::Withdrawn,
         _ => return Err("an emission is of no kind"),
     };
-    if window >= plan.windows.len() || !sound(start, end) {
+    if window >= plan.windows.len() || start >= end {
         return Err("a window to be emitted is not one");
     }
     let values = (0..input.count(1)?).map(|_| input.value()).collect::<Result<Vec<Value>, _>>()?;

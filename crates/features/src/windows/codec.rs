@@ -1,6 +1,7 @@
 //! Numbers, bytes and values, little-endian and with their lengths. Reading never trusts a length.
 
 use super::bytes::Wrong;
+use super::engine::{BEGINNING, END};
 use super::event::Value;
 
 #[derive(Default)]
@@ -88,6 +89,18 @@ impl<'a> Reader<'a> {
 
     pub(super) fn i64(&mut self) -> Result<i64, Wrong> {
         self.chunk().map(i64::from_le_bytes)
+    }
+
+    /// A number of events; more than a float can count is damage.
+    pub(super) fn tally(&mut self) -> Result<u64, Wrong> {
+        let count = self.u64()?;
+        if count <= 1 << 53 { Ok(count) } else { Err("a count is out of range") }
+    }
+
+    /// An instant, or the beginning or end of time.
+    pub(super) fn instant(&mut self) -> Result<i64, Wrong> {
+        let at = self.i64()?;
+        if (BEGINNING..=END).contains(&at) { Ok(at) } else { Err("an instant is out of range") }
     }
 
     /// A finite number that is not -0.

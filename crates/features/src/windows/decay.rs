@@ -42,7 +42,8 @@ mod tests {
     fn weights_agree_with_the_platform_and_halve_exactly() {
         for age in -5000..5000 {
             let (ours, theirs) = (weight(age * 7, 1000), (-(age * 7) as f64 / 1000.0).exp2());
-            assert!((ours - theirs).abs() <= 8.0 * f64::EPSILON * theirs, "{age}: {ours} {theirs}");
+            // The platform's argument is rounded: an error that grows with the age.
+            assert!((ours - theirs).abs() <= 32.0 * f64::EPSILON * theirs, "{age}: {ours} {theirs}");
         }
         assert_eq!([0, 10, 20, -10, -320].map(|age| weight(age, 10)), [1.0, 0.5, 0.25, 2.0, 4_294_967_296.0]);
         assert_eq!(weight(i64::MAX / 4, 1), 0.0);

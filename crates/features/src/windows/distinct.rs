@@ -56,22 +56,6 @@ impl Distinct {
         }
     }
 
-    pub(super) fn merge(&mut self, other: &Distinct) {
-        match (&mut *self, other) {
-            (Distinct::Few(ours), Distinct::Few(theirs)) => {
-                ours.extend(theirs);
-                ours.sort_unstable();
-                ours.dedup();
-                self.settle();
-            }
-            (Distinct::Many(ours), Distinct::Few(theirs)) => theirs.iter().for_each(|hash| note(ours, *hash)),
-            (_, Distinct::Many(theirs)) => {
-                let ours = self.many();
-                ours.iter_mut().zip(theirs.iter()).for_each(|(ours, theirs)| *ours = (*ours).max(*theirs));
-            }
-        }
-    }
-
     /// Goes over to registers where there are too many values to keep.
     fn settle(&mut self) {
         if matches!(self, Distinct::Few(hashes) if hashes.len() > EXACT_MAX) {
@@ -90,14 +74,47 @@ impl Distinct {
             Distinct::Few(_) => unreachable!("it went over just now"),
         }
     }
+}
 
-    /// The number of different values, a whole number.
-    pub(super) fn count(&self) -> f64 {
-        match self {
-            Distinct::Few(hashes) => hashes.len() as f64,
-            Distinct::Many(registers) => estimate(registers).round(),
+/// The number of different values in all parts together, a whole number.
+pub(super) fn count<'a>(parts: impl Iterator<Item = &'a Distinct> + Clone) -> f64 {
+    few(parts.clone()).map_or_else(|| many(parts), |count| count as f64)
+}
+
+/// None where there are more than are told apart one by one.
+fn few<'a>(parts: impl Iterator<Item = &'a Distinct>) -> Option<usize> {
+    // Open addressing; at most a quarter is taken. Zero is an empty place, and its own hash is counted apart.
+    let mut table = [0u64; 4 * EXACT_MAX];
+    let (mut count, mut zero) = (0, false);
+    for part in parts {
+        let Distinct::Few(hashes) = part else { return None };
+        for hash in hashes {
+            let mut place = *hash as usize % table.len();
+            while table[place] != 0 && table[place] != *hash {
+                place = (place + 1) % table.len();
+            }
+            let new = if *hash == 0 { !std::mem::replace(&mut zero, true) } else { table[place] == 0 };
+            count += usize::from(new);
+            if count > EXACT_MAX {
+                return None;
+            }
+            table[place] = *hash;
         }
     }
+    Some(count)
+}
+
+fn many<'a>(parts: impl Iterator<Item = &'a Distinct>) -> f64 {
+    let mut registers = [0; REGISTERS];
+    for part in parts {
+        match part {
+            Distinct::Few(hashes) => hashes.iter().for_each(|hash| note(&mut registers, *hash)),
+            Distinct::Many(theirs) => {
+                registers.iter_mut().zip(theirs.iter()).for_each(|(ours, theirs)| *ours = (*ours).max(*theirs));
+            }
+        }
+    }
+    estimate(&registers).round()
 }
 
 fn estimate(registers: &[u8; REGISTERS]) -> f64 {
@@ -158,11 +175,14 @@ mod tests {
 
     #[test]
     fn few_are_exact_and_many_are_near() {
-        assert_eq!(of((0..5000).map(|i| i % 1024)).count(), 1024.0);
+        assert_eq!(count([of((0..5000).map(|i| i % 1024))].iter()), 1024.0);
+        assert_eq!(count([].iter()), 0.0);
         for n in [1025, 3000, 20_000, 300_000] {
-            let count = of(0..n).count();
+            let count = count([of(0..n)].iter());
             assert!((count / f64::from(n) - 1.0).abs() < 0.06, "{n}: {count}");
         }
+        let zero = Distinct::Few(vec![0, 1, 4096]);
+        assert_eq!(count([&zero, &zero].into_iter()), 3.0);
     }
 
     #[test]
@@ -170,9 +190,8 @@ mod tests {
         for n in [10, 1500, 5000] {
             let whole = of(0..n);
             assert_eq!(of((0..n).rev().chain(0..n / 2)), whole);
-            let mut parts = Distinct::default();
-            (0..7).for_each(|part| parts.merge(&of((0..n).filter(|i| i % 7 == part || i % 3 == 0))));
-            assert_eq!(parts, whole);
+            let parts: Vec<Distinct> = (0..7).map(|part| of((0..n).filter(|i| i % 7 == part || i % 3 == 0))).collect();
+            assert_eq!(count(parts.iter()), count([whole].iter()));
         }
     }
 }

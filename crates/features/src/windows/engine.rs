@@ -4,9 +4,7 @@ use super::duplicates::{Duplicates, Known};
 use super::event::{Event, Value};
 use super::key::Key;
 use super::keyed::{Keyed, Sink, due_for_tile};
-use super::outcome::{
-    Counters, Limit, LookupError, Partition, PartitionWatermark, Pushed, Sizes, Window,
-};
+use super::outcome::{Counters, Limit, LookupError, Partition, PartitionWatermark, Pushed, Sizes, Window};
 use super::plan::Plan;
 use super::read;
 use super::tiles::Tiles;
@@ -233,12 +231,8 @@ impl Engine {
         }
         if time < self.watermark {
             self.counters.late += 1;
-            let mut sink = Sink {
-                plan: &self.plan,
-                watermark: self.watermark,
-                emitted: Vec::new(),
-                counters: &mut self.counters,
-            };
+            let mut sink =
+                Sink { plan: &self.plan, watermark: self.watermark, emitted: Vec::new(), counters: &mut self.counters };
             if let Some(keyed) = &mut self.keys[place as usize] {
                 keyed.correct(time, &mut sink);
             }

@@ -27,10 +27,10 @@ impl Placed {
 }
 
 /// Keeps `placed` among the first `k`.
-pub(super) fn keep(kept: &mut Vec<Placed>, k: usize, placed: Placed) {
-    let place = kept.partition_point(|other| other.order(&placed).is_le());
+pub(super) fn keep(kept: &mut Vec<Placed>, k: usize, placed: &Placed) {
+    let place = kept.partition_point(|other| other.order(placed).is_le());
     if place < k {
         kept.truncate(k - 1);
-        kept.insert(place, placed);
+        kept.insert(place, placed.clone());
     }
 }

@@ -77,9 +77,16 @@ pub(super) struct Grid {
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(super) enum Shape {
     /// Tumbling and hopping: ends every `slide`.
-    Aligned { size: i64, slide: i64 },
-    Sliding { size: i64 },
-    Session { gap: i64 },
+    Aligned {
+        size: i64,
+        slide: i64,
+    },
+    Sliding {
+        size: i64,
+    },
+    Session {
+        gap: i64,
+    },
 }
 
 #[derive(Clone, Debug)]
@@ -184,15 +191,7 @@ impl WindowPlan {
 
 impl Grid {
     fn new(tile: i64, gap: Option<i64>) -> Grid {
-        Grid {
-            tile,
-            gap,
-            slots: Vec::new(),
-            windows: Vec::new(),
-            heads: false,
-            ids: false,
-            columns: Vec::new(),
-        }
+        Grid { tile, gap, slots: Vec::new(), windows: Vec::new(), heads: false, ids: false, columns: Vec::new() }
     }
 
     /// How an aggregate is read; adds the slots that it lacks.
@@ -218,18 +217,16 @@ impl Grid {
             AggregateFunction::Min => Reading::Least { slot: self.slot(SlotKind::Min { column }) },
             AggregateFunction::Max => Reading::Greatest { slot: self.slot(SlotKind::Max { column }) },
             AggregateFunction::Distinct => Reading::Distinct { slot: self.slot(SlotKind::Distinct { column }) },
-            AggregateFunction::Quantile => Reading::Quantile {
-                slot: self.slot(SlotKind::Quantiles { column }),
-                q: aggregate.q.unwrap_or(0.5),
-            },
+            AggregateFunction::Quantile => {
+                Reading::Quantile { slot: self.slot(SlotKind::Quantiles { column }), q: aggregate.q.unwrap_or(0.5) }
+            }
             AggregateFunction::Last => {
                 let k = aggregate.k.unwrap_or(1) as usize;
                 Reading::Last { slot: self.last(column, k), k }
             }
-            AggregateFunction::Decayed => Reading::Decayed {
-                slot: self.slot(SlotKind::Decayed { column: Some(column), half_life }),
-                half_life,
-            },
+            AggregateFunction::Decayed => {
+                Reading::Decayed { slot: self.slot(SlotKind::Decayed { column: Some(column), half_life }), half_life }
+            }
         }
     }
 

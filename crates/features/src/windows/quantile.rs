@@ -61,19 +61,6 @@ impl Quantiles {
         }
     }
 
-    pub(super) fn merge(&mut self, other: &Quantiles) {
-        match (&mut *self, other) {
-            (Quantiles::Few(ours), Quantiles::Few(theirs)) => {
-                ours.extend(theirs);
-                // Both are ascending: the stable sort finds the two runs and merges them.
-                ours.sort_by(f64::total_cmp);
-                self.settle();
-            }
-            (Quantiles::Many(ours), Quantiles::Few(theirs)) => theirs.iter().for_each(|value| ours.add(*value)),
-            (_, Quantiles::Many(theirs)) => self.many().merge(theirs),
-        }
-    }
-
     fn settle(&mut self) {
         if matches!(self, Quantiles::Few(values) if values.len() > EXACT_MAX) {
             self.many();
@@ -92,24 +79,33 @@ impl Quantiles {
         }
     }
 
-    /// The value of lower nearest rank `floor((n - 1) * q)`; none without values.
-    pub(super) fn at(&self, q: f64) -> Option<f64> {
-        let rank = |n: u64| ((n - 1) as f64 * q).floor() as u64;
+    fn len(&self) -> u64 {
         match self {
-            Quantiles::Few(values) if values.is_empty() => None,
-            Quantiles::Few(values) => Some(values[(rank(values.len() as u64) as usize).min(values.len() - 1)]),
-            Quantiles::Many(buckets) => {
-                let wanted = rank(buckets.counts.iter().map(|(_, count)| count).sum());
-                let mut before = 0;
-                let found = buckets.counts.iter().find(|(_, count)| {
-                    before += count;
-                    before > wanted
-                });
-                found.or(buckets.counts.last()).map(|(bucket, _)| buckets.middle(*bucket))
-            }
+            Quantiles::Few(values) => values.len() as u64,
+            Quantiles::Many(buckets) => buckets.counts.iter().map(|(_, count)| count).sum(),
         }
     }
 }
+
+/// The value of lower nearest rank `floor((n - 1) * q)` of all parts together; none without values.
+pub(super) fn at<'a>(parts: impl Iterator<Item = &'a Quantiles> + Clone, q: f64) -> Option<f64> {
+    let n: u64 = parts.clone().map(Quantiles::len).sum();
+    let rank = (n.checked_sub(1)? as f64 * q).floor() as u64;
+    if n > EXACT_MAX as u64 {
+        return Buckets::of(parts).at(rank);
+    }
+    let mut all: Vec<f64> = Vec::with_capacity(n as usize);
+    for part in parts {
+        if let Quantiles::Few(values) = part {
+            all.extend(values);
+        }
+    }
+    let (_, found, _) = all.select_nth_unstable_by((rank as usize).min(n as usize - 1), f64::total_cmp);
+    Some(*found)
+}
+
+/// Buckets from the first to the last that are counted in place rather than sorted: 32 powers of two at level 0.
+const DENSE_MAX: usize = BUCKETS_MAX;
 
 impl Buckets {
     fn add(&mut self, value: f64) {
@@ -124,13 +120,47 @@ impl Buckets {
         }
     }
 
-    fn merge(&mut self, other: &Buckets) {
-        while self.level < other.level {
-            self.coarsen();
-        }
-        let shift = self.level - other.level;
-        other.counts.iter().for_each(|(bucket, n)| self.count(bucket >> shift, *n));
-        self.shrink();
+    /// Those of all parts together: at the least level at which they are few enough.
+    fn of<'a>(parts: impl Iterator<Item = &'a Quantiles> + Clone) -> Buckets {
+        let levels = parts.clone().map(|part| if let Quantiles::Many(buckets) = part { buckets.level } else { 0 });
+        let level = levels.max().unwrap_or(0);
+        let each = parts.flat_map(|part| {
+            let (values, buckets) = match part {
+                Quantiles::Few(values) => (&values[..], None),
+                Quantiles::Many(buckets) => (&[][..], Some(buckets)),
+            };
+            let of_values = values.iter().map(move |value| ((ordered(*value) >> (SHIFT + u32::from(level))) as u32, 1));
+            let of_buckets = buckets.into_iter().flat_map(move |buckets| {
+                let shift = level - buckets.level;
+                buckets.counts.iter().map(move |(bucket, count)| (bucket >> shift, *count))
+            });
+            of_values.chain(of_buckets)
+        });
+        let (low, high) = each.clone().fold((u32::MAX, 0), |(low, high), (at, _)| (low.min(at), high.max(at)));
+        let counts = if (high.saturating_sub(low) as usize) < DENSE_MAX {
+            let mut dense = vec![0u64; DENSE_MAX];
+            each.for_each(|(bucket, count)| dense[(bucket - low) as usize] += count);
+            let some = dense.into_iter().enumerate().filter(|(_, count)| *count > 0);
+            some.map(|(place, count)| (low + place as u32, count)).collect()
+        } else {
+            let mut counts: Vec<(u32, u64)> = each.collect();
+            counts.sort_unstable_by_key(|(bucket, _)| *bucket);
+            counts.dedup_by(join);
+            counts
+        };
+        let mut buckets = Buckets { level, counts };
+        buckets.shrink();
+        buckets
+    }
+
+    /// The value that stands for the bucket of this rank.
+    fn at(&self, rank: u64) -> Option<f64> {
+        let mut before = 0;
+        let found = self.counts.iter().find(|(_, count)| {
+            before += count;
+            before > rank
+        });
+        found.or(self.counts.last()).map(|(bucket, _)| self.middle(*bucket))
     }
 
     fn shrink(&mut self) {
@@ -143,13 +173,7 @@ impl Buckets {
     fn coarsen(&mut self) {
         self.level += 1;
         self.counts.iter_mut().for_each(|(bucket, _)| *bucket >>= 1);
-        self.counts.dedup_by(|later, kept| {
-            let same = later.0 == kept.0;
-            if same {
-                kept.1 += later.1;
-            }
-            same
-        });
+        self.counts.dedup_by(join);
     }
 
     /// The value that stands for a bucket; zero for the one that holds it.
@@ -163,6 +187,15 @@ impl Buckets {
         // The bucket beside the infinities may have its middle among them.
         if middle.is_finite() { middle } else { unordered(low) }
     }
+}
+
+/// Adds a bucket's count to its equal before it.
+fn join(later: &mut (u32, u64), kept: &mut (u32, u64)) -> bool {
+    let same = later.0 == kept.0;
+    if same {
+        kept.1 += later.1;
+    }
+    same
 }
 
 #[cfg(test)]
@@ -185,14 +218,14 @@ mod tests {
     #[test]
     fn few_are_exact_and_many_are_near() {
         let values: Vec<f64> = (0..1024).map(|i| f64::from(i * 7919 % 1024) - 500.0).collect();
-        assert_eq!(of(&values).at(0.9), Some(nearest(&values, 0.9)));
+        assert_eq!(at([of(&values)].iter(), 0.9), Some(nearest(&values, 0.9)));
         let values: Vec<f64> = (0..20_000).map(|i| f64::from(i * 7919 % 20_011) - 3000.0).collect();
         for q in [0.0, 0.01, 0.149, 0.5, 0.9, 1.0] {
-            let (near, exact) = (of(&values).at(q).unwrap(), nearest(&values, q));
+            let (near, exact) = (at([of(&values)].iter(), q).unwrap(), nearest(&values, q));
             assert!((near - exact).abs() <= exact.abs() / 250.0, "{q}: {near} {exact}");
         }
-        assert_eq!(of(&vec![0.0; 3000]).at(0.5), Some(0.0));
-        assert_eq!(Quantiles::default().at(0.5), None);
+        assert_eq!(at([of(&[0.0; 3000])].iter(), 0.5), Some(0.0));
+        assert_eq!(at([Quantiles::default()].iter(), 0.5), None);
     }
 
     #[test]
@@ -201,7 +234,7 @@ mod tests {
         let values: Vec<f64> = values.into_iter().filter(|value| value.is_finite()).collect();
         let Quantiles::Many(buckets) = of(&values) else { panic!("they are many") };
         assert!(buckets.counts.len() <= BUCKETS_MAX && buckets.level > 0);
-        assert!(of(&values).at(1.0).unwrap().is_finite());
+        assert!(at([of(&values)].iter(), 1.0).unwrap().is_finite());
     }
 
     proptest! {
@@ -217,12 +250,12 @@ mod tests {
             let mut reversed = values.clone();
             reversed.reverse();
             prop_assert_eq!(&of(&reversed), &whole);
-            let mut merged = Quantiles::default();
-            for cut in 0..cuts {
-                let part: Vec<f64> = values.iter().skip(cut).step_by(cuts).copied().collect();
-                merged.merge(&of(&part));
+            let parts: Vec<Quantiles> = (0..cuts).map(|cut| {
+                of(&values.iter().skip(cut).step_by(cuts).copied().collect::<Vec<f64>>())
+            }).collect();
+            for q in [0.0, 0.1, 0.5, 0.77, 1.0] {
+                prop_assert_eq!(at(parts.iter(), q), at([&whole].into_iter(), q));
             }
-            prop_assert_eq!(merged, whole);
         }
     }
 }

@@ -1,13 +1,13 @@
 //! Partial aggregates: what a tile keeps of its events. Each is a function of the set of values it was given.
 
 use super::decay;
-use super::distinct::Distinct;
+use super::distinct::{self, Distinct};
 use super::event::Value;
 use super::exact::{Exact, spread};
 use super::key::Key;
 use super::last::{Placed, keep};
 use super::plan::{Reading, SlotKind};
-use super::quantile::Quantiles;
+use super::quantile::{self, Quantiles};
 
 /// Sums of values need 53 bits and room for their range, of squares twice that.
 pub(super) type Sum = Exact<3>;
@@ -16,7 +16,10 @@ pub(super) type Squares = Exact<4>;
 #[derive(Clone, Debug)]
 pub(super) enum Slot {
     Count(u64),
-    Sum { count: u64, sum: Sum },
+    Sum {
+        count: u64,
+        sum: Sum,
+    },
     Squares(Squares),
     /// Infinite before the first value.
     Min(f64),
@@ -25,7 +28,10 @@ pub(super) enum Slot {
     Quantiles(Quantiles),
     Last(Vec<Placed>),
     /// Values weighted by their age at the tile's end.
-    Decayed { count: u64, sum: Sum },
+    Decayed {
+        count: u64,
+        sum: Sum,
+    },
 }
 
 /// What a slot sees of an event.
@@ -64,7 +70,7 @@ impl Slot {
                 // Most events are newer than what is kept, but an older one need not be copied to be turned away.
                 if kept.len() < *k || kept.last().is_none_or(|last| last.time <= seen.time) {
                     let id = seen.id.cloned().unwrap_or_default();
-                    keep(kept, *k, Placed { time: seen.time, id, value: value.clone() });
+                    keep(kept, *k, &Placed { time: seen.time, id, value: value.clone() });
                 }
             }
             (slot, Value::Number(number)) => slot.add_number(kind, *number, seen),
@@ -93,7 +99,8 @@ impl Slot {
         }
     }
 
-    /// Takes in what another tile kept; not for `Decayed`, whose tiles have different ends.
+    /// Takes in what another tile kept; not for `Decayed`, whose tiles have different ends, and not for what is read from
+    /// all tiles at once.
     fn merge(&mut self, other: &Slot, k: usize) {
         match (self, other) {
             (Slot::Count(ours), Slot::Count(theirs)) => *ours += theirs,
@@ -104,9 +111,7 @@ impl Slot {
             (Slot::Squares(ours), Slot::Squares(theirs)) => ours.merge(theirs),
             (Slot::Min(ours), Slot::Min(theirs)) => *ours = ours.min(*theirs),
             (Slot::Max(ours), Slot::Max(theirs)) => *ours = ours.max(*theirs),
-            (Slot::Distinct(ours), Slot::Distinct(theirs)) => ours.merge(theirs),
-            (Slot::Quantiles(ours), Slot::Quantiles(theirs)) => ours.merge(theirs),
-            (Slot::Last(ours), Slot::Last(theirs)) => theirs.iter().for_each(|placed| keep(ours, k, placed.clone())),
+            (Slot::Last(ours), Slot::Last(theirs)) => theirs.iter().for_each(|placed| keep(ours, k, placed)),
             (ours, theirs) => unreachable!("slots of a place are alike: {ours:?} and {theirs:?}"),
         }
     }
@@ -141,14 +146,17 @@ pub(super) fn read<'a>(
             Some(Slot::Min(value) | Slot::Max(value)) => Some(value),
             _ => None,
         },
-        Reading::Distinct { slot } => match merged(parts, slot, 0) {
-            Some(Slot::Distinct(distinct)) => Some(distinct.count()),
-            _ => Some(0.0),
-        },
-        Reading::Quantile { slot, q } => match merged(parts, slot, 0) {
-            Some(Slot::Quantiles(quantiles)) => quantiles.at(q),
+        Reading::Distinct { slot } => Some(distinct::count(parts.filter_map(|part| match &part.slots[slot] {
+            Slot::Distinct(distinct) => Some(distinct),
             _ => None,
-        },
+        }))),
+        Reading::Quantile { slot, q } => {
+            let of_slot = parts.filter_map(|part| match &part.slots[slot] {
+                Slot::Quantiles(quantiles) => Some(quantiles),
+                _ => None,
+            });
+            quantile::at(of_slot, q)
+        }
         Reading::Last { slot, k } => {
             let kept = match merged(parts, slot, k) {
                 Some(Slot::Last(kept)) => kept,

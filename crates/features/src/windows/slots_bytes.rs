@@ -59,9 +59,9 @@ pub(super) fn write_slot(slot: &Slot, out: &mut Writer) {
 
 pub(super) fn read_slot(kind: &SlotKind, input: &mut Reader<'_>) -> Result<Slot, Wrong> {
     Ok(match kind {
-        SlotKind::Count { .. } => Slot::Count(input.u64()?),
-        SlotKind::Sum { .. } => Slot::Sum { count: input.u64()?, sum: read_exact(input)? },
-        SlotKind::Decayed { .. } => Slot::Decayed { count: input.u64()?, sum: read_exact(input)? },
+        SlotKind::Count { .. } => Slot::Count(input.tally()?),
+        SlotKind::Sum { .. } => Slot::Sum { count: input.tally()?, sum: read_exact(input)? },
+        SlotKind::Decayed { .. } => Slot::Decayed { count: input.tally()?, sum: read_exact(input)? },
         SlotKind::Squares { .. } => Slot::Squares(read_exact(input)?),
         SlotKind::Min { .. } => Slot::Min(read_extreme(input)?.unwrap_or(f64::INFINITY)),
         SlotKind::Max { .. } => Slot::Max(read_extreme(input)?.unwrap_or(f64::NEG_INFINITY)),
@@ -130,7 +130,7 @@ fn read_quantiles(input: &mut Reader<'_>) -> Result<Quantiles, Wrong> {
             let level = input.u8()?;
             let mut counts: Vec<(u32, u64)> = Vec::new();
             for _ in 0..input.count(12)? {
-                counts.push((input.u32()?, input.u64()?));
+                counts.push((input.u32()?, input.tally()?));
             }
             let total = counts.iter().try_fold(0u64, |total, (_, count)| total.checked_add(*count));
             let sound = level <= quantile::LEVEL_MAX
@@ -147,7 +147,7 @@ fn read_quantiles(input: &mut Reader<'_>) -> Result<Quantiles, Wrong> {
 fn read_last(k: usize, input: &mut Reader<'_>) -> Result<Vec<Placed>, Wrong> {
     let mut kept: Vec<Placed> = Vec::new();
     for _ in 0..input.count(17)? {
-        let placed = Placed { time: input.i64()?, id: read_id(input)?, value: input.value()? };
+        let placed = Placed { time: input.instant()?, id: read_id(input)?, value: input.value()? };
         if kept.len() == k || kept.last().is_some_and(|last| last.order(&placed).is_gt()) {
             return Err("newest values are out of order");
         }
