@@ -17,6 +17,8 @@ pub(crate) enum Purpose {
     Unknown = 4,
     /// The signs of a random projection.
     Projection = 5,
+    /// Values told apart in a window.
+    Distinct = 6,
 }
 
 /// A value that can be a category.
@@ -50,7 +52,7 @@ impl SlotHash {
     }
 
     #[inline]
-    fn bytes(self, bytes: &[u8]) -> SlotHash {
+    pub(crate) fn bytes(self, bytes: &[u8]) -> SlotHash {
         let mut hash = self.word(3 | (bytes.len() as u64) << 8);
         let mut words = bytes.chunks_exact(8);
         for chunk in &mut words {

@@ -19,6 +19,7 @@ mod target;
 #[cfg(test)]
 mod testing;
 mod units;
+pub mod windows;
 
 pub use canonical::{canonical, canonical_columns, canonical_schema};
 pub use enforce::{Action, Enforced, Enforcer, Rejected, ViolationKind, Violations};

@@ -150,12 +150,12 @@ where
     rows.iter().enumerate().map(read).collect()
 }
 
-fn int(value: &Value) -> Option<i64> {
+pub(crate) fn int(value: &Value) -> Option<i64> {
     let number = value.as_number()?;
     number.as_i64().or_else(|| number.is_f64().then(|| number.as_f64().and_then(integral)).flatten())
 }
 
-fn float(value: &Value) -> Option<f64> {
+pub(crate) fn float(value: &Value) -> Option<f64> {
     match value {
         Value::Number(number) => number.as_f64(),
         Value::String(word) if word == INFINITY => Some(f64::INFINITY),
@@ -164,13 +164,13 @@ fn float(value: &Value) -> Option<f64> {
     }
 }
 
-fn instant(value: &Value) -> Option<i64> {
+pub(crate) fn instant(value: &Value) -> Option<i64> {
     let at: Timestamp = value.as_str()?.parse().ok()?;
     is_writable(at.0).then_some(at.0)
 }
 
 /// The value (shortened), what was expected, and what to do.
-fn refusal(value: &Value, kind: ColumnKind) -> String {
+pub(crate) fn refusal(value: &Value, kind: ColumnKind) -> String {
     const SHOWN: usize = 60;
     let mut shown = value.to_string();
     if shown.chars().count() > SHOWN {

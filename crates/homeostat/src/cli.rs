@@ -133,6 +133,11 @@ pub enum Command {
         #[command(subcommand)]
         action: Option<AuditAction>,
     },
+    /// Streams of events: running one, what they have done, and what they know about a key
+    Stream {
+        #[command(subcommand)]
+        action: StreamAction,
+    },
     /// Runs a job that the server started; not for people
     #[command(hide = true)]
     Job { id: String },
@@ -147,6 +152,35 @@ pub enum TokenAction {
         /// Whose requests it stands for; made where it is not declared yet
         #[arg(long, default_value = "default")]
         tenant: String,
+    },
+}
+
+#[derive(Subcommand, Debug)]
+pub enum StreamAction {
+    /// Takes events in until it is stopped; begun again, it goes on where it was, also after a crash
+    Run {
+        stream: String,
+        /// End when the source has nothing more
+        #[arg(long)]
+        until_end: bool,
+        /// And then close every window: nothing will ever come after it
+        #[arg(long, requires = "until_end")]
+        close: bool,
+    },
+    /// Events by what became of them, lag, watermarks
+    Status {
+        /// Only this stream's
+        stream: Option<String>,
+    },
+    /// What a stream knows about a key
+    Features {
+        stream: String,
+        /// The key column's value; of several columns, a JSON array in their order
+        #[arg(long)]
+        key: String,
+        /// Of the events before this instant; now, when left out
+        #[arg(long, value_name = "TIME")]
+        at: Option<String>,
     },
 }
 

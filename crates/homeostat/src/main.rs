@@ -18,6 +18,7 @@ mod runs;
 mod searches;
 mod serve;
 mod streamed;
+mod streams;
 mod traced;
 mod training;
 mod transforms;

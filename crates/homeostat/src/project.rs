@@ -1,4 +1,4 @@
-//! A project's folder: `homeostat.toml`, contracts and models, read strictly.
+//! A project's folder: `homeostat.toml`, contracts, models and streams, read strictly.
 
 use anyhow::{Context, Result, bail};
 use inference::Bundle;
@@ -8,6 +8,7 @@ use serving::tenant::{TenantSpec, Tenants};
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use storage::Durability;
+use vocabulary::stream::StreamSpec;
 use vocabulary::{Contract, Digest, ModelSpec, Span, suggest};
 
 pub const FILE: &str = "homeostat.toml";
@@ -224,6 +225,8 @@ pub struct Project {
     pub config: Config,
     pub contracts: BTreeMap<String, Contract>,
     pub models: BTreeMap<String, ModelSpec>,
+    /// With the types of their columns.
+    pub streams: BTreeMap<String, StreamSpec>,
 }
 
 impl Project {
@@ -266,7 +269,8 @@ impl Project {
             }
             models.insert(spec.name.clone(), spec);
         }
-        let project = Project { root: root.to_owned(), config, contracts, models };
+        let streams = streams(root, &contracts)?;
+        let project = Project { root: root.to_owned(), config, contracts, models, streams };
         project.check_config()?;
         Ok(project)
     }
@@ -321,6 +325,20 @@ impl Project {
                 self.root.join("models").display(),
                 names.join(", ")
             )
+        })
+    }
+
+    pub fn stream(&self, name: &str) -> Result<&StreamSpec> {
+        self.streams.get(name).with_context(|| {
+            let names: Vec<&str> = self.streams.keys().map(String::as_str).collect();
+            let hint = suggest::hint(name, names.iter().copied());
+            let folder = self.root.join("streams");
+            match names.is_empty() {
+                true => format!("no stream \"{name}\": {} declares none", folder.display()),
+                false => {
+                    format!("no stream \"{name}\" in {}{hint} (there are: {})", folder.display(), names.join(", "))
+                }
+            }
         })
     }
 
@@ -403,6 +421,28 @@ impl Project {
             Err(error) => Err(error).with_context(|| format!("can't read {}", path.display())),
         }
     }
+}
+
+fn streams(root: &Path, contracts: &BTreeMap<String, Contract>) -> Result<BTreeMap<String, StreamSpec>> {
+    let mut streams = BTreeMap::new();
+    for path in toml_files(&root.join("streams"))? {
+        let mut spec: StreamSpec = read_toml(&path)?;
+        vocabulary::id::check_name(&spec.name).with_context(|| format!("{}", path.display()))?;
+        if let Some(name) = &spec.contract {
+            let Some(contract) = contracts.get(name) else {
+                let hint = suggest::hint(name, contracts.keys().map(String::as_str));
+                bail!("{}: there is no contract \"{name}\"{hint}", path.display());
+            };
+            spec = spec.with_contract(contract);
+        }
+        let problems = spec.problems();
+        if !problems.is_empty() {
+            let all: Vec<String> = problems.iter().map(ToString::to_string).collect();
+            bail!("{}: {}", path.display(), all.join("; "));
+        }
+        streams.insert(spec.name.clone(), spec);
+    }
+    Ok(streams)
 }
 
 fn toml_files(folder: &Path) -> Result<Vec<PathBuf>> {

@@ -2,6 +2,9 @@
 
 #[path = "end_to_end/bad_input.rs"]
 mod bad_input;
+#[cfg(feature = "nats")]
+#[path = "end_to_end/broker.rs"]
+mod broker;
 #[path = "end_to_end/caching.rs"]
 mod caching;
 #[path = "end_to_end/clients.rs"]
@@ -18,5 +21,10 @@ mod lifecycle;
 mod loop_runs;
 #[path = "end_to_end/operating.rs"]
 mod operating;
+#[path = "end_to_end/streams.rs"]
+mod streams;
+#[cfg(feature = "nats")]
+#[path = "end_to_end/streams_nats.rs"]
+mod streams_nats;
 #[path = "end_to_end/support.rs"]
 mod support;

@@ -95,7 +95,8 @@ fn read_csv(path: &Path, delimiter: u8) -> Result<RecordBatch, StorageError> {
     concat_batches(&schema, &batches).map_err(bad)
 }
 
-fn nulls() -> regex::Regex {
+/// What stands for null in a text file.
+pub(crate) fn nulls() -> regex::Regex {
     regex::Regex::new("^(NA|N/A|NaN|nan|null|NULL|\\?)?$").expect("the expression is constant and valid")
 }
 

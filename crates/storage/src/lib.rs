@@ -1,5 +1,5 @@
-//! Everything that lasts: blobs, the catalog, the decision log with its journal, and the batch engine. Knows nothing of
-//! HTTP or of models.
+//! Everything that lasts: blobs, the catalog, the decision log with its journal, streams of events, and the batch
+//! engine. Knows nothing of HTTP or of models.
 
 pub mod atomic;
 pub mod blobs;
@@ -9,6 +9,7 @@ pub mod journal;
 pub mod log;
 pub mod parquet_log;
 pub mod parts;
+pub mod streams;
 
 pub use atomic::{replace, write_atomically};
 pub use blobs::Blobs;
@@ -31,8 +32,13 @@ pub enum StorageError {
     Migrate { path: String, source: sqlx::migrate::MigrateError },
     #[error("{0}")]
     NotFound(String),
+    /// What is needed can't be reached now; asking again later may help.
+    #[error("{0}")]
+    Unavailable(String),
     #[error("the journal's queue is full ({0} writes wait); slow down or give it a faster disk")]
     QueueFull(usize),
+    #[error("{what} holds {bytes} bytes, {limit} at most; {remedy}")]
+    Full { what: String, bytes: u64, limit: u64, remedy: &'static str },
     #[error("the journal has stopped: {0}")]
     Stopped(String),
     #[error("log partition {path}: {source}")]

@@ -12,6 +12,7 @@ mod quickstart;
 mod replay;
 mod reproduce;
 mod select;
+mod stream;
 mod token;
 mod train;
 mod tune;
@@ -42,6 +43,7 @@ pub async fn run(cli: Cli) -> Result<bool> {
         Command::Predict(args) => predict::run(&project()?, &args, json).await,
         Command::Import(args) => import::run(&project()?, &args, json).await,
         Command::Token { action: TokenAction::Create { role: _, tenant } } => token::create(&project()?, &tenant, json),
+        Command::Stream { action } => stream::run(&project()?, &action, json).await,
         Command::Versions { model } => versions::list(&project()?, model.as_deref(), json).await,
         Command::Show { version } => versions::show(&project()?, &version, json).await,
         Command::Lineage { version } => versions::lineage(&project()?, &version, json).await,

@@ -108,6 +108,21 @@ pub struct OutcomesResponse {
 
 #[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
+pub struct EventsRequest {
+    /// Column to value. Columns that the stream does not use are kept, and not looked at.
+    #[schema(value_type = Vec<Object>)]
+    pub events: Vec<Map<String, Value>>,
+}
+
+#[derive(Serialize, ToSchema)]
+pub struct EventsResponse {
+    pub stream: String,
+    /// Events that are kept now: all that were sent.
+    pub accepted: u64,
+}
+
+#[derive(Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
 pub struct ClockRequest {
     /// The instant to move to; the loop does there what it has to do.
     pub now: String,

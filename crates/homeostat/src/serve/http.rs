@@ -3,7 +3,7 @@
 use super::api::{ClockRequest, ClockResponse, ErrorResponse, OperatorRequest, OutcomesRequest, OutcomesResponse};
 use super::error::{ApiError, ApiResult, stored};
 use super::state::{App, Happened};
-use super::{assets, looping, metrics, outcomes, rows, status};
+use super::{assets, looping, metrics, outcomes, rows, status, streams};
 use crate::searches;
 use axum::body::{Body, Bytes};
 use axum::extract::{Path, Query, State};
@@ -31,6 +31,9 @@ pub type Shared = State<Arc<App>>;
     ),
     paths(
         super::rows::predict,
+        super::streams::hand_in,
+        super::streams::list,
+        super::streams::features,
         take_outcomes,
         models,
         model,
@@ -62,6 +65,9 @@ pub fn router(app: Arc<App>) -> Router {
     Router::new()
         .route("/v1/models/{model}/predict", post(rows::predict))
         .route("/v1/outcomes", post(take_outcomes))
+        .route("/v1/events/{stream}", post(streams::hand_in))
+        .route("/v1/streams", get(streams::list))
+        .route("/v1/streams/{stream}/features", get(streams::features))
         .route("/v1/models", get(models))
         .route("/v1/models/{model}", get(model))
         .route("/v1/models/{model}/versions", get(versions))

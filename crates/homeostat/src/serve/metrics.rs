@@ -2,6 +2,8 @@
 //! that the program itself gives.
 
 use super::state::{App, ModelState};
+use super::streams::Stream;
+use crate::streams::Doing;
 use prometheus_client::collector::Collector;
 use prometheus_client::encoding::{DescriptorEncoder, NoLabelSet};
 use prometheus_client::metrics::MetricType;
@@ -11,6 +13,8 @@ use serving::spans::Exporter;
 use std::fmt;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Weak};
+use storage::streams::Spool;
+use vocabulary::Timestamp;
 
 /// Labels and a count.
 type Labelled = (Vec<(&'static str, String)>, u64);
@@ -18,6 +22,8 @@ type Labelled = (Vec<(&'static str, String)>, u64);
 /// Where a model's look-ups are counted.
 type TallyOf = fn(&ModelState) -> &Tally;
 type CountOf = fn(&Tally) -> &AtomicU64;
+/// A stream's gauge at an instant; none where it is not known.
+type GaugeOf = fn(&Stream, Timestamp) -> Option<f64>;
 
 /// Everything that can be scraped, registered once.
 pub fn registry(app: &Arc<App>, exporter: Option<&Exporter>) -> Registry {
@@ -74,6 +80,7 @@ impl Collector for Scrape {
             counter(&mut encoder, name, help, &values)?;
         }
         cached(&app, &mut encoder)?;
+        streamed(&app, &mut encoder)?;
         let mut refused = Vec::new();
         let mut violations = Vec::new();
         for (model, state) in states() {
@@ -139,6 +146,59 @@ fn cached(app: &App, encoder: &mut DescriptorEncoder) -> fmt::Result {
         encoder
             .encode_descriptor(&format!("{kind}_cache_bytes"), "Memory of what is kept", None, MetricType::Gauge)?
             .encode_gauge(&bytes)?;
+    }
+    Ok(())
+}
+
+/// Of each stream: events, how far it is behind, and what waits and is held.
+fn streamed(app: &App, encoder: &mut DescriptorEncoder) -> fmt::Result {
+    let all = &app.streams.all;
+    let label = |name: &String| ("stream", name.clone());
+    let mut events = Vec::new();
+    for (name, stream) in all {
+        let outcomes = crate::streams::outcomes(&stream.live);
+        events.extend(outcomes.into_iter().map(|(what, n)| (vec![label(name), ("outcome", what.to_owned())], n)));
+    }
+    counter(encoder, "stream_events", "Events by what became of them", &events)?;
+    let each =
+        |count: fn(&Stream) -> u64| all.iter().map(|(name, s)| (vec![label(name)], count(s))).collect::<Vec<_>>();
+    let counts: [(&str, &str, fn(&Stream) -> u64); 4] = [
+        ("stream_events_handed_in", "Events kept that came over HTTP", |s| s.handed_in.load(Relaxed)),
+        ("stream_events_broken", "Events refused over HTTP for what they hold", |s| s.broken.load(Relaxed)),
+        ("stream_events_contended", "Events refused over HTTP because too many wait", |s| {
+            s.spool.lock().as_ref().map_or(0, Spool::refused)
+        }),
+        ("stream_rows_missed", "Rows that the source removed before they were read", |s| s.live.standing.lock().missed),
+    ];
+    for (name, help, count) in counts {
+        counter(encoder, name, help, &each(count))?;
+    }
+    let now = crate::clock::wall();
+    let gauges: [(&str, &str, GaugeOf); 7] = [
+        ("stream_running", "Whether events are taken in: 1, or 0 where the stream waits or failed", |s, _| {
+            Some(f64::from(u8::from(s.live.standing.lock().doing == Doing::Running)))
+        }),
+        ("stream_lag_rows", "Rows that wait at the source", |s, _| s.live.standing.lock().lag.rows.map(|n| n as f64)),
+        ("stream_lag_bytes", "Bytes that wait at the source", |s, _| {
+            s.live.standing.lock().lag.bytes.map(|n| n as f64)
+        }),
+        ("stream_watermark_age_seconds", "How far the watermark is behind the clock", |s, now| {
+            let watermark = s.live.engine.read().watermark();
+            (watermark != Timestamp::MIN).then(|| (now - watermark).as_seconds())
+        }),
+        ("stream_commit_age_seconds", "Since the last commit", |s, now| {
+            s.live.standing.lock().committed_at.map(|at| (now - at).as_seconds())
+        }),
+        ("stream_keys", "Keys with live state", |s, _| Some(s.live.engine.read().sizes().keys as f64)),
+        ("stream_tiles", "Tiles held", |s, _| Some(s.live.engine.read().sizes().tiles as f64)),
+    ];
+    for (name, help, value) in gauges {
+        let mut family = encoder.encode_descriptor(name, help, None, MetricType::Gauge)?;
+        for (stream, state) in all {
+            if let Some(value) = value(state, now) {
+                family.encode_family(&[label(stream)])?.encode_gauge(&value)?;
+            }
+        }
     }
     Ok(())
 }

@@ -1,4 +1,4 @@
-//! The server: data plane, control loop and dashboard in one process. Training never runs in it; its jobs are children.
+//! The server: data plane, control loop, streams and dashboard in one process. Training never runs in it; its jobs are children.
 
 mod answers;
 mod api;
@@ -20,6 +20,7 @@ mod rows;
 mod scoring;
 mod state;
 mod status;
+mod streams;
 mod warmth;
 mod worker;
 
@@ -49,7 +50,7 @@ pub async fn run(project: Project, port: Option<u16>, grpc_port: Option<u16>) ->
     std::fs::create_dir_all(&state).with_context(|| format!("can't create {}", state.display()))?;
     let _lock = lock(&project)?;
     let catalog = project.catalog().await?;
-    if project.models.is_empty() && project.routing()?.models.is_empty() {
+    if project.models.is_empty() && project.streams.is_empty() && project.routing()?.models.is_empty() {
         let models = project.root.join("models");
         bail!("there is no model; declare one under {} or register one with `homeostat import FILE`", models.display());
     }
@@ -72,8 +73,10 @@ pub async fn run(project: Project, port: Option<u16>, grpc_port: Option<u16>) ->
     let made = data_plane::make(&project)?;
     let plane = Arc::clone(&made.plane);
     keep_operator_key(&state.join(OPERATOR_FILE), &made.operator_key)?;
+    let streams = streams::Streams::of(&project)?;
     let app = Arc::new(App::new(
         project,
+        streams,
         catalog,
         log.journal().clone(),
         models,
@@ -95,6 +98,7 @@ pub async fn run(project: Project, port: Option<u16>, grpc_port: Option<u16>) ->
         model.worker.start(&app, name).context("can't start a worker")?;
     }
     looping::resume_jobs(&app).await?;
+    app.streams.start(&app.project, &tokio::runtime::Handle::current()).context("can't start a stream's thread")?;
     let host = &server.host;
     let place = Place { pid: std::process::id(), host: host.clone(), port, grpc_port: Some(grpc_port) };
     storage::write_atomically(&state.join(PLACE_FILE), &serde_json::to_vec(&place)?)?;
@@ -131,6 +135,8 @@ pub async fn run(project: Project, port: Option<u16>, grpc_port: Option<u16>) ->
     for task in tasks {
         task.abort();
     }
+    // Nothing is handed in any more.
+    app.streams.stop().await;
     data_plane::keep_warm(&app);
     for model in app.models.values() {
         let _ = tokio::time::timeout(Duration::from_secs(5), model.worker.flush()).await;

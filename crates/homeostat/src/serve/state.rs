@@ -8,6 +8,7 @@ use super::ledger::Ledger;
 use super::looping::Loop;
 use super::scoring::{Scoring, ScoringLane};
 use super::status::Ends;
+use super::streams::Streams;
 use super::worker::Worker;
 use crate::artifact::Artifact;
 use crate::clock;
@@ -64,6 +65,7 @@ pub fn versions_of(route: &Route) -> Vec<u32> {
 
 pub struct App {
     pub project: Project,
+    pub streams: Streams,
     pub catalog: Catalog,
     pub journal: Journal,
     pub routes: Arc<ArcSwap<Routes>>,
@@ -151,6 +153,7 @@ impl ModelState {
 impl App {
     pub fn new(
         project: Project,
+        streams: Streams,
         catalog: Catalog,
         journal: Journal,
         models: BTreeMap<String, ModelState>,
@@ -163,6 +166,7 @@ impl App {
         let memories = Arc::new(Memories::new(&project.config.server));
         App {
             project,
+            streams,
             catalog,
             journal,
             routes,
