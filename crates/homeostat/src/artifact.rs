@@ -44,12 +44,16 @@ pub struct Artifact {
 }
 
 impl Artifact {
-    /// Opens a bundle; every byte is checked against the digest first.
-    pub fn open(number: u32, bytes: &[u8]) -> Result<Artifact> {
+    /// Opens a bundle; every byte is checked against the digest first. The project's contract of today teaches the
+    /// version's own the names that columns have now, and the project's environment its severities.
+    pub fn open(project: &Project, number: u32, bytes: &[u8]) -> Result<Artifact> {
         let bundle = Bundle::decode(bytes)?;
         let manifest: Manifest = bundle.json(section::MANIFEST)?;
         let spec: ModelSpec = bundle.json(section::SPEC)?;
-        let contract: Contract = bundle.json(section::CONTRACT)?;
+        let mut contract = project.in_force(&bundle.json::<Contract>(section::CONTRACT)?);
+        if let Some(today) = project.contracts.get(&contract.name) {
+            contract = contract.taught_by(today);
+        }
         let pipeline: Pipeline = bundle.json(section::PIPELINE)?;
         let reference: Reference = bundle.json(section::REFERENCE)?;
         let predictor = Predictor::load(&bundle)?;
@@ -89,8 +93,8 @@ impl Artifact {
 
     pub fn load(project: &Project, version: &Version) -> Result<Arc<Artifact>> {
         let bytes = project.blobs().get(&version.digest)?;
-        let opened =
-            Artifact::open(version.number, &bytes).with_context(|| format!("{} can't be used", version.name()))?;
+        let opened = Artifact::open(project, version.number, &bytes)
+            .with_context(|| format!("{} can't be used", version.name()))?;
         Ok(Arc::new(opened))
     }
 

@@ -6,6 +6,8 @@ mod bad_input;
 mod caching;
 #[path = "end_to_end/clients.rs"]
 mod clients;
+#[path = "end_to_end/contracts.rs"]
+mod contracts;
 #[path = "end_to_end/crash.rs"]
 mod crash;
 #[path = "end_to_end/large.rs"]
