@@ -330,3 +330,110 @@ fn stem(source: &str) -> String {
     let last = Path::new(source).file_stem().map_or_else(String::new, |stem| stem.to_string_lossy().into_owned());
     last.chars().map(|c| if c.is_ascii_alphanumeric() { c } else { '_' }).take(40).collect()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use arrow::array::Float64Array;
+    use arrow::datatypes::Float64Type;
+    use vocabulary::{Column, ColumnKind, Repair};
+
+    fn contract() -> Contract {
+        let range = Some([0.0, 10.0]);
+        let price = Column { range, repair: Repair::Quarantine, ..Column::new("price", ColumnKind::Float) };
+        Contract::new("c", vec![price, Column::new("shop", ColumnKind::String)])
+    }
+
+    fn columns() -> Vec<String> {
+        ["price", "shop"].map(str::to_owned).to_vec()
+    }
+
+    fn table(prices: &[f64]) -> RecordBatch {
+        let shops = prices.iter().enumerate().map(|(place, _)| format!("s{place}"));
+        RecordBatch::try_from_iter_with_nullable([
+            ("price", Arc::new(Float64Array::from(prices.to_vec())) as ArrayRef, true),
+            ("shop", Arc::new(StringArray::from_iter_values(shops)) as _, true),
+        ])
+        .unwrap()
+    }
+
+    fn place(row: usize) -> u64 {
+        100 + row as u64
+    }
+
+    fn enforced(rows: &RecordBatch) -> Enforced {
+        let enforcer = Enforcer::new(&contract(), &columns()).unwrap();
+        enforcer.enforce(rows, &mut Violations::default()).unwrap()
+    }
+
+    fn set_aside(quarantine: &Quarantine, rows: &RecordBatch) -> Vec<PathBuf> {
+        let mut aside = Aside::default();
+        aside.add(rows, &place, &enforced(rows).quarantined).unwrap();
+        quarantine.keep("data/t.csv", aside).unwrap();
+        quarantine.files().unwrap()
+    }
+
+    fn corrections(quarantine: &Quarantine, source: &str) -> Corrections {
+        let enforcer = Enforcer::new(&contract(), &columns()).unwrap();
+        quarantine.corrections(&contract(), &enforcer, source, &columns(), None).unwrap()
+    }
+
+    fn prices(rows: &RecordBatch) -> Vec<f64> {
+        rows.column(0).as_primitive::<Float64Type>().values().to_vec()
+    }
+
+    #[test]
+    fn a_corrected_row_takes_its_old_place_and_no_others() {
+        let folder = tempfile::tempdir().unwrap();
+        let quarantine = Quarantine { folder: folder.path().join("c") };
+        let rows = table(&[1.0, -1.0, 3.0, -2.0]);
+        let files = set_aside(&quarantine, &rows);
+        assert_eq!(files.len(), 1);
+        assert_eq!(set_aside(&quarantine, &rows), files, "the same rows again are the same file");
+        let waiting = storage::engine::read_file(&files[0]).unwrap();
+        let origins = origins(&waiting, &files[0]).unwrap();
+        assert_eq!(origins.iter().map(|origin| origin.row).collect::<Vec<_>>(), [101, 103]);
+
+        // The second row is corrected, the first is not.
+        let mended: ArrayRef = Arc::new(Float64Array::from(vec![5.0]));
+        let corrected = with_columns(&waiting.slice(1, 1), [("price", mended)]).unwrap();
+        quarantine.correct(&corrected).unwrap();
+        quarantine.release(&HashSet::from([origins[1].clone()])).unwrap();
+        assert_eq!(storage::engine::read_file(&files[0]).unwrap().num_rows(), 1);
+        let known = corrections(&quarantine, "data/t.csv");
+        let (whole, count) = known.mend(&rows, &place, enforced(&rows)).unwrap();
+        assert_eq!((prices(&whole.batch), whole.kept, count), (vec![1.0, 3.0, 5.0], vec![0, 2, 3], 1));
+        assert_eq!(whole.quarantined.iter().map(|entry| entry.row).collect::<Vec<_>>(), [1]);
+        quarantine.release(&HashSet::from([origins[0].clone()])).unwrap();
+        assert!(quarantine.files().unwrap().is_empty());
+
+        // Another source, or other values at that place, are not what was corrected.
+        let other = corrections(&quarantine, "data/u.csv");
+        assert_eq!(other.mend(&rows, &place, enforced(&rows)).unwrap().1, 0);
+        let changed = table(&[1.0, -1.0, 3.0, -2.5]);
+        assert_eq!(known.mend(&changed, &place, enforced(&changed)).unwrap().1, 0);
+    }
+
+    #[test]
+    fn a_later_correction_wins_and_one_that_breaks_the_contract_is_not_used() {
+        let folder = tempfile::tempdir().unwrap();
+        let quarantine = Quarantine { folder: folder.path().join("c") };
+        let rows = table(&[-1.0]);
+        let files = set_aside(&quarantine, &rows);
+        let waiting = storage::engine::read_file(&files[0]).unwrap();
+        let use_of = |price: f64| {
+            let price: ArrayRef = Arc::new(Float64Array::from(vec![price]));
+            quarantine.correct(&with_columns(&waiting, [("price", price)]).unwrap()).unwrap();
+            let (whole, _) = corrections(&quarantine, "data/t.csv").mend(&rows, &place, enforced(&rows)).unwrap();
+            prices(&whole.batch)
+        };
+        assert_eq!(use_of(4.0), [4.0]);
+        assert_eq!(use_of(6.0), [6.0]);
+        assert_eq!(use_of(99.0), [6.0]);
+        let enforcer = Enforcer::new(&contract(), &columns()).unwrap();
+        let first: Vec<String> = corrections(&quarantine, "data/t.csv").files[..1].to_vec();
+        let then = quarantine.corrections(&contract(), &enforcer, "data/t.csv", &columns(), Some(&first)).unwrap();
+        let (whole, _) = then.mend(&rows, &place, enforced(&rows)).unwrap();
+        assert_eq!(prices(&whole.batch), [4.0], "what was known then");
+    }
+}

@@ -50,6 +50,11 @@ impl Screen {
         })
     }
 
+    /// The same, keeping nothing of what is set aside: for rows that were read before.
+    pub fn reading_again(self) -> Screen {
+        Screen { quarantine: None, ..self }
+    }
+
     /// Without corrections and without a place for what is set aside.
     #[cfg(test)]
     pub fn bare(contract: &Contract) -> Result<Screen> {

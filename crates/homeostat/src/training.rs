@@ -99,6 +99,7 @@ impl<'a> Rows<'a> {
         let (contract, source) = (project.contract_of(spec), source(project, spec));
         let registered = screening::registered(project, &spec.name).await?;
         let screen = Screen::new(project, contract, &registered, &source, order.corrected.as_deref())?;
+        let screen = if bad == OnBadData::GoOn { screen.reading_again() } else { screen };
         let rows = FileRows::open(contract, spec, order, file, screen)?;
         if bad == OnBadData::Stop {
             rows.screen.stop_if_bad(spec, &rows.seen, order.to)?;
@@ -335,7 +336,10 @@ async fn screened_set(project: &Project, spec: &ModelSpec, order: &Order, bad: O
     let contract = project.contract_of(spec);
     let schema = features::canonical_schema(contract);
     let registered = screening::registered(project, &spec.name).await?;
-    let screen = |source: &str| Screen::new(project, contract, &registered, source, order.corrected.as_deref());
+    let screen = |source: &str| {
+        let screen = Screen::new(project, contract, &registered, source, order.corrected.as_deref())?;
+        anyhow::Ok(if bad == OnBadData::GoOn { screen.reading_again() } else { screen })
+    };
     let file = file_rows(project, spec).await?;
     let files_to = order.log.as_ref().map_or(order.to, |log| log.files_to.or(order.to));
     let places = known_rows(&file, spec, order.from, files_to)?;
@@ -436,20 +440,7 @@ fn instants<'a>(batch: &'a RecordBatch, column: &Option<String>) -> Option<&'a T
     batch.column_by_name(column.as_deref()?)?.as_primitive_opt::<TimestampMicrosecondType>()
 }
 
-/// Rows of events in `from .. to` whose outcome was known before `to`.
-pub fn known_before(
-    batch: &RecordBatch,
-    spec: &ModelSpec,
-    from: Option<Timestamp>,
-    to: Option<Timestamp>,
-) -> Result<RecordBatch> {
-    Ok(match known_rows(batch, spec, from, to)? {
-        Some(places) => take_record_batch(batch, &places)?,
-        None => batch.clone(),
-    })
-}
-
-/// The places of these rows; none where it is all.
+/// The places of the events in `from .. to` whose outcome was known before `to`; none where it is all rows.
 pub fn known_rows(
     batch: &RecordBatch,
     spec: &ModelSpec,

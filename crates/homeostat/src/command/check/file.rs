@@ -16,14 +16,21 @@ use serde_json::json;
 use std::ops::Range;
 use std::path::Path;
 use storage::parts::ROWS_A_BATCH;
+use vocabulary::profile::FeatureReference;
 use vocabulary::{Contract, Timestamp};
 
-pub fn run(project: &Project, args: &Check, data: &Path, as_of: Option<Timestamp>, json: bool) -> Result<bool> {
-    let contract = match &args.contract {
-        Some(name) => project.contract(name)?,
-        None => project.only_contract()?,
-    };
-    let screen = Screen::new(project, contract, &[], &project.file_name(data), None)?;
+/// What is held against what.
+pub struct Held<'a> {
+    pub contract: &'a Contract,
+    /// A version's references, for distributions.
+    pub registered: &'a [FeatureReference],
+    pub data: &'a Path,
+    pub as_of: Option<Timestamp>,
+}
+
+pub fn run(project: &Project, args: &Check, held: &Held<'_>, json: bool) -> Result<bool> {
+    let Held { contract, registered, data, as_of } = *held;
+    let screen = Screen::new(project, contract, registered, &project.file_name(data), None)?;
     let input = Input::open(data)?;
     let screened = match screened(&screen, contract, &input) {
         Ok(screened) => screened,

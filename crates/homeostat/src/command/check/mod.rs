@@ -40,7 +40,17 @@ struct Checked {
 pub async fn run(project: &Project, args: &Check, json: bool) -> Result<bool> {
     let as_of = instant(&args.as_of)?;
     if let Some(data) = &args.data {
-        return file::run(project, args, data, as_of, json);
+        let contract = match &args.contract {
+            Some(name) => project.contract(name)?,
+            None => project.only_contract()?,
+        };
+        let model = project.models.values().find(|spec| spec.contract == contract.name);
+        let registered = match model {
+            Some(spec) => screening::registered(project, &spec.name).await?,
+            None => Vec::new(),
+        };
+        let held = file::Held { contract, registered: &registered, data, as_of };
+        return file::run(project, args, &held, json);
     }
     let specs: Vec<&ModelSpec> = match &args.model {
         Some(name) => vec![project.model(name)?],
