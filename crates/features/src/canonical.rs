@@ -41,7 +41,7 @@ pub fn canonical_schema(contract: &Contract) -> SchemaRef {
 }
 
 /// The contract's columns, in its order, each of its canonical type: Boolean, Int64, Float64, Utf8, or Timestamp in
-/// microseconds and UTC. Takes dictionary, large and view strings, integers of any width, floats with integral values
+/// microseconds and UTC. A column is found by its name or an alias; one that may be absent is null where it is. Takes dictionary, large and view strings, integers of any width, floats with integral values
 /// for ints, dates and naive timestamps (as UTC), strings that read as the type, and integers for instants (see
 /// `instant_of_integer`). NaN becomes null. Columns that the contract does not declare are dropped.
 pub fn canonical(batch: &RecordBatch, contract: &Contract) -> Result<RecordBatch, FeatureError> {
@@ -71,12 +71,25 @@ fn cast_columns<'a>(
 ) -> Result<RecordBatch, FeatureError> {
     let (mut fields, mut arrays) = (Vec::new(), Vec::new());
     for (place, column) in columns.enumerate() {
-        let index = column_index(batch.schema_ref(), &column.name, place)?;
-        arrays.push(canonical_array(batch.column(index), column)?);
+        arrays.push(match source_index(batch.schema_ref(), column, place) {
+            Ok(index) => canonical_array(batch.column(index), column)?,
+            Err(_) if column.may_be_absent() => {
+                arrow::array::new_null_array(&arrow_type(column.kind), batch.num_rows())
+            }
+            Err(missing) => return Err(missing),
+        });
         fields.push(canonical_field(column));
     }
     let options = RecordBatchOptions::new().with_row_count(Some(batch.num_rows()));
     Ok(RecordBatch::try_new_with_options(Arc::new(Schema::new(fields)), arrays, &options)?)
+}
+
+/// Where a file has the column: under its name, or else under one of its aliases.
+fn source_index(schema: &Schema, column: &Column, guess: usize) -> Result<usize, FeatureError> {
+    column_index(schema, &column.name, guess).or_else(|missing| {
+        let aliases = column.aliases.iter();
+        aliases.filter_map(|alias| schema.fields().iter().position(|field| field.name() == alias)).next().ok_or(missing)
+    })
 }
 
 fn canonical_field(column: &Column) -> Field {
@@ -399,6 +412,20 @@ mod tests {
         assert!(huge.contains("18446744073709551615"), "{huge}");
         let far = message(Arc::new(instants(vec![Some(i64::MAX)])), ColumnKind::Timestamp);
         assert!(far.contains("row 0"), "{far}");
+    }
+
+    #[test]
+    fn a_column_is_found_under_its_alias_and_may_be_absent_where_declared() {
+        let distance = Column { aliases: vec!["miles".into(), "dist".into()], ..column("distance", ColumnKind::Int) };
+        let note = Column { optional: true, ..column("note", ColumnKind::String) };
+        let declared = contract(vec![distance, note]);
+        let of = |name: &str| RecordBatch::try_from_iter([(name, Arc::new(Int64Array::from(vec![7])) as ArrayRef)]);
+        for name in ["distance", "miles", "dist"] {
+            let batch = canonical(&of(name).unwrap(), &declared).unwrap();
+            assert_eq!(batch.schema().field(0).name(), "distance");
+            assert_eq!((batch.column(0).null_count(), batch.column(1).null_count()), (0, 1));
+        }
+        assert!(canonical(&of("mile").unwrap(), &declared).is_err());
     }
 
     #[test]

@@ -55,6 +55,24 @@ impl<'a> Values<'a> {
             .ok_or_else(|| not_canonical(array, name, "a canonical type"))
     }
 
+    fn array(&self) -> &'a dyn Array {
+        match self {
+            Values::Bool(array) => *array,
+            Values::Int(array) => *array,
+            Values::Float(array) => *array,
+            Values::Text(array) => *array,
+            Values::Time(array) => *array,
+        }
+    }
+
+    pub(crate) fn len(&self) -> usize {
+        self.array().len()
+    }
+
+    pub(crate) fn null_count(&self) -> usize {
+        self.array().null_count()
+    }
+
     pub(crate) fn is_null(&self, row: usize) -> bool {
         match self {
             Values::Bool(array) => array.is_null(row),

@@ -9,7 +9,7 @@ use arrow::compute::cast;
 use arrow::datatypes::{DataType, Int64Type};
 use arrow::record_batch::RecordBatch;
 use std::collections::{BTreeSet, HashSet};
-use vocabulary::contract::{Column, ColumnKind, Contract, NullPolicy, Repair};
+use vocabulary::contract::{Column, ColumnKind, Contract, NullPolicy};
 use vocabulary::suggest;
 use vocabulary::time::Timestamp;
 
@@ -42,10 +42,10 @@ pub fn infer_contract(batch: &RecordBatch, hints: &InferHints) -> Result<Contrac
     for (field, array) in schema.fields().iter().zip(batch.columns()) {
         let hinted = hints.time.as_deref() == Some(field.name());
         if let Some(kind) = kind_of(field.name(), array, hinted)? {
-            columns.push(bare(field.name(), kind));
+            columns.push(Column::new(field.name(), kind));
         }
     }
-    let mut contract = Contract { name: hints.name.clone(), version: 1, time: None, key: None, columns };
+    let mut contract = Contract::new(&hints.name, columns);
     let data = canonical(batch, &contract)?;
     contract.time = hints.time.clone().or_else(|| time_column(&contract, &hints.target));
     contract.key = hints.key.clone().or_else(|| key_column(&contract, &data, hints));
@@ -60,21 +60,6 @@ pub fn infer_contract(batch: &RecordBatch, hints: &InferHints) -> Result<Contrac
         describe(column, &values, data.num_rows(), column.name == hints.target || identifies);
     }
     Ok(contract)
-}
-
-fn bare(name: &str, kind: ColumnKind) -> Column {
-    Column {
-        name: name.to_owned(),
-        kind,
-        unit: None,
-        range: None,
-        categories: None,
-        closed: false,
-        nulls: NullPolicy::Allow,
-        freshness: None,
-        repair: Repair::Reject,
-        default: None,
-    }
 }
 
 fn kind_of(name: &str, array: &ArrayRef, hinted_time: bool) -> Result<Option<ColumnKind>, FeatureError> {

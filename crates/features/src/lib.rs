@@ -1,8 +1,8 @@
 //! From raw columns to model inputs: the contract's enforcement and the compiled pipeline, the only code that makes
 //! features, in training, batch scoring and serving alike. Knows no network, no disk and no clock.
 //!
-//! The way of a batch: [`canonical`] (types) → [`Enforcer`] (nulls, ranges, categories) → [`Pipeline::transform`]
-//! (inputs). The way of a request: [`RowReader`] (JSON, strictly typed) → the same [`Enforcer`] → the same transform.
+//! The way of a batch: [`canonical`] (types) → [`Enforcer`] (what a row must be) → [`Pipeline::transform`] (inputs);
+//! [`Validator`] enforces, and holds the whole table against the contract. The way of a request: [`RowReader`] (JSON, strictly typed) → the same [`Enforcer`] → the same transform.
 
 mod canonical;
 mod columns;
@@ -10,6 +10,7 @@ mod enforce;
 mod error;
 mod hash;
 mod infer;
+pub mod leakage;
 pub mod parity;
 mod pipeline;
 pub mod profile;
@@ -19,12 +20,14 @@ mod target;
 #[cfg(test)]
 mod testing;
 mod units;
+mod validate;
 pub mod windows;
 
 pub use canonical::{canonical, canonical_columns, canonical_schema};
-pub use enforce::{Action, Enforced, Enforcer, Rejected, ViolationKind, Violations};
+pub use enforce::{Action, Enforced, Enforcer, Offence, Rejected, RowExpectation, ViolationKind, Violations};
 pub use error::{FeatureError, RowProblem};
 pub use infer::{InferHints, infer_contract};
 pub use pipeline::{CollisionReport, Extended, Fitted, Growth, Pipeline, Recipe};
-pub use rows::{RowReader, row_to_json, rows_from_json};
+pub use rows::{RowReader, Strangers, row_to_json, rows_from_json};
 pub use target::target_values;
+pub use validate::{Example, Finding, Observed, Report, Status, Validator};

@@ -9,7 +9,7 @@ use arrow::record_batch::{RecordBatch, RecordBatchOptions};
 use serde_json::{Map, Value};
 use std::collections::HashSet;
 use std::sync::Arc;
-use vocabulary::contract::{ColumnKind, Contract};
+use vocabulary::contract::{Column, ColumnKind, Contract};
 use vocabulary::suggest;
 use vocabulary::time::Timestamp;
 
@@ -21,9 +21,28 @@ const NEGATIVE_INFINITY: &str = "-Infinity";
 #[derive(Clone, Debug)]
 pub struct RowReader {
     schema: SchemaRef,
-    columns: Vec<(String, ColumnKind)>,
+    columns: Vec<Source>,
     /// Every column that a row may have.
     known: HashSet<String>,
+}
+
+/// A column that is read, and the names under which a row may bring it.
+#[derive(Clone, Debug)]
+struct Source {
+    name: String,
+    aliases: Vec<String>,
+    kind: ColumnKind,
+}
+
+/// What becomes of columns that the contract does not declare.
+#[derive(Clone, Copy, Debug)]
+pub enum Strangers<'a> {
+    /// The row is refused.
+    Refuse,
+    /// Those among these names are passed over; any other makes the row refused.
+    PassOver(&'a HashSet<String>),
+    /// All are passed over: in rows that were accepted once.
+    PassOverAll,
 }
 
 impl RowReader {
@@ -31,31 +50,51 @@ impl RowReader {
     /// does not declare are ignored.
     pub fn new(contract: &Contract, columns: &[String]) -> RowReader {
         let read = columns.iter().filter_map(|name| contract.column(name));
-        let read = read.map(|column| (column.name.clone(), column.kind)).collect();
-        RowReader::with_known(read, contract.column_names().map(str::to_owned).collect())
+        let source =
+            |column: &Column| Source { name: column.name.clone(), aliases: column.aliases.clone(), kind: column.kind };
+        let names = contract.columns.iter().flat_map(|column| std::iter::once(&column.name).chain(&column.aliases));
+        RowReader::with_known(read.map(source).collect(), names.cloned().collect())
     }
 
     pub(crate) fn of_kinds<'a>(columns: impl Iterator<Item = (&'a str, ColumnKind)>) -> RowReader {
-        let read: Vec<(String, ColumnKind)> = columns.map(|(name, kind)| (name.to_owned(), kind)).collect();
-        let known = read.iter().map(|(name, _)| name.clone()).collect();
+        let source = |(name, kind): (&str, ColumnKind)| Source { name: name.to_owned(), aliases: Vec::new(), kind };
+        let read: Vec<Source> = columns.map(source).collect();
+        let known = read.iter().map(|source| source.name.clone()).collect();
         RowReader::with_known(read, known)
     }
 
-    fn with_known(columns: Vec<(String, ColumnKind)>, known: HashSet<String>) -> RowReader {
-        let fields: Vec<Field> = columns.iter().map(|(name, kind)| Field::new(name, arrow_type(*kind), true)).collect();
+    fn with_known(columns: Vec<Source>, known: HashSet<String>) -> RowReader {
+        let field = |source: &Source| Field::new(&source.name, arrow_type(source.kind), true);
+        let fields: Vec<Field> = columns.iter().map(field).collect();
         RowReader { schema: Arc::new(Schema::new(fields)), columns, known }
     }
 
     /// A canonical batch with the columns in the order given to [`RowReader::new`]. A column that a row lacks is null
     /// there. Any problem in any row is an error; all of them are returned, by row.
     pub fn read(&self, rows: &[Map<String, Value>]) -> Result<RecordBatch, Vec<RowProblem>> {
+        self.read_with(rows, Strangers::Refuse)
+    }
+
+    /// As [`RowReader::read`], with rows that may have other columns.
+    pub fn read_with(
+        &self,
+        rows: &[Map<String, Value>],
+        strangers: Strangers<'_>,
+    ) -> Result<RecordBatch, Vec<RowProblem>> {
         let mut problems = Vec::new();
+        let is_strange = |name: &&String| match strangers {
+            _ if self.known.contains(*name) => false,
+            Strangers::Refuse => true,
+            Strangers::PassOver(names) => !names.contains(*name),
+            Strangers::PassOverAll => false,
+        };
         for (row, map) in rows.iter().enumerate() {
-            for name in map.keys().filter(|name| !self.known.contains(*name)) {
+            for name in map.keys().filter(is_strange) {
                 problems.push(RowProblem { row, column: name.clone(), what: self.stranger(name) });
             }
         }
-        let arrays = self.columns.iter().map(|(name, kind)| self.column(name, *kind, rows, &mut problems)).collect();
+        self.note_doubles(rows, &mut problems);
+        let arrays = self.columns.iter().map(|source| self.column(source, rows, &mut problems)).collect();
         if !problems.is_empty() {
             problems.sort_by_key(|problem| problem.row);
             return Err(problems);
@@ -65,20 +104,27 @@ impl RowReader {
         Ok(batch.expect("arrays are built to the schema"))
     }
 
-    fn column(
-        &self,
-        name: &str,
-        kind: ColumnKind,
-        rows: &[Map<String, Value>],
-        problems: &mut Vec<RowProblem>,
-    ) -> ArrayRef {
-        match kind {
-            ColumnKind::Bool => Arc::new(parse::<BooleanArray, _>(name, kind, rows, problems, Value::as_bool)),
-            ColumnKind::Int => Arc::new(parse::<Int64Array, _>(name, kind, rows, problems, int)),
-            ColumnKind::Float => Arc::new(parse::<Float64Array, _>(name, kind, rows, problems, float)),
-            ColumnKind::String => Arc::new(parse::<StringArray, _>(name, kind, rows, problems, Value::as_str)),
+    /// A row that has a column under several of its names says two things at once.
+    fn note_doubles(&self, rows: &[Map<String, Value>], problems: &mut Vec<RowProblem>) {
+        for source in self.columns.iter().filter(|source| !source.aliases.is_empty()) {
+            for (row, map) in rows.iter().enumerate() {
+                let mut names = source.names().filter(|name| map.contains_key(*name));
+                if let (Some(first), Some(second)) = (names.next(), names.next()) {
+                    let what = format!("it is there twice, as \"{first}\" and as \"{second}\"; send one of them");
+                    problems.push(RowProblem { row, column: source.name.clone(), what });
+                }
+            }
+        }
+    }
+
+    fn column(&self, source: &Source, rows: &[Map<String, Value>], problems: &mut Vec<RowProblem>) -> ArrayRef {
+        match source.kind {
+            ColumnKind::Bool => Arc::new(parse::<BooleanArray, _>(source, rows, problems, Value::as_bool)),
+            ColumnKind::Int => Arc::new(parse::<Int64Array, _>(source, rows, problems, int)),
+            ColumnKind::Float => Arc::new(parse::<Float64Array, _>(source, rows, problems, float)),
+            ColumnKind::String => Arc::new(parse::<StringArray, _>(source, rows, problems, Value::as_str)),
             ColumnKind::Timestamp => {
-                let array: TimestampMicrosecondArray = parse(name, kind, rows, problems, instant);
+                let array: TimestampMicrosecondArray = parse(source, rows, problems, instant);
                 Arc::new(array.with_timezone("UTC"))
             }
         }
@@ -87,6 +133,17 @@ impl RowReader {
     fn stranger(&self, name: &str) -> String {
         let hint = suggest::hint(name, self.known.iter().map(String::as_str));
         format!("the contract does not declare it{hint}")
+    }
+}
+
+impl Source {
+    fn names(&self) -> impl Iterator<Item = &str> {
+        std::iter::once(self.name.as_str()).chain(self.aliases.iter().map(String::as_str))
+    }
+
+    #[inline]
+    fn value<'a>(&self, row: &'a Map<String, Value>) -> Option<&'a Value> {
+        row.get(&self.name).or_else(|| self.aliases.iter().find_map(|alias| row.get(alias)))
     }
 }
 
@@ -109,7 +166,7 @@ pub fn row_to_json(batch: &RecordBatch, row: usize) -> Map<String, Value> {
     map
 }
 
-fn value_of(values: &Values<'_>, row: usize) -> Value {
+pub(crate) fn value_of(values: &Values<'_>, row: usize) -> Value {
     if values.is_null(row) {
         return Value::Null;
     }
@@ -128,8 +185,7 @@ fn value_of(values: &Values<'_>, row: usize) -> Value {
 
 /// Reads one column of all rows; what cannot be read is noted and null.
 fn parse<'a, A, T>(
-    name: &str,
-    kind: ColumnKind,
+    source: &Source,
     rows: &'a [Map<String, Value>],
     problems: &mut Vec<RowProblem>,
     convert: impl Fn(&'a Value) -> Option<T>,
@@ -137,12 +193,12 @@ fn parse<'a, A, T>(
 where
     A: FromIterator<Option<T>>,
 {
-    let read = |(row, map): (usize, &'a Map<String, Value>)| match map.get(name) {
+    let read = |(row, map): (usize, &'a Map<String, Value>)| match source.value(map) {
         None | Some(Value::Null) => None,
         Some(value) => {
             let found = convert(value);
             if found.is_none() {
-                problems.push(RowProblem { row, column: name.to_owned(), what: refusal(value, kind) });
+                problems.push(RowProblem { row, column: source.name.clone(), what: refusal(value, source.kind) });
             }
             found
         }
@@ -251,6 +307,23 @@ mod tests {
             json!({"distence": 1}),
             "row 0: column \"distence\": the contract does not declare it; did you mean \"distance\"?",
         );
+    }
+
+    #[test]
+    fn a_row_may_use_an_old_name_and_columns_of_other_versions_are_passed_over() {
+        let miles = Column { aliases: vec!["miles".into()], ..column("distance", ColumnKind::Float) };
+        let reader = RowReader::new(&contract(vec![miles]), &["distance".to_owned()]);
+        let row = |value: Value| [value.as_object().unwrap().clone()];
+        let old = reader.read(&row(json!({"miles": 7.5}))).unwrap();
+        assert_eq!(row_to_json(&old, 0)["distance"], 7.5);
+        let both = reader.read(&row(json!({"miles": 7.5, "distance": 7.5}))).unwrap_err();
+        assert_eq!(both[0].what, "it is there twice, as \"distance\" and as \"miles\"; send one of them");
+        let stranger = row(json!({"miles": 1, "tax": 2}));
+        let known = HashSet::from(["tax".to_owned()]);
+        assert!(reader.read(&stranger).is_err());
+        assert!(reader.read_with(&stranger, Strangers::PassOver(&HashSet::new())).is_err());
+        assert!(reader.read_with(&stranger, Strangers::PassOver(&known)).is_ok());
+        assert!(reader.read_with(&stranger, Strangers::PassOverAll).is_ok());
     }
 
     #[test]

@@ -5,26 +5,15 @@ use arrow::record_batch::RecordBatch;
 use proptest::prelude::*;
 use std::ops::Range;
 use std::sync::Arc;
-use vocabulary::contract::{Column, ColumnKind, Contract, NullPolicy, Repair};
+use vocabulary::contract::{Column, ColumnKind, Contract};
 use vocabulary::model::{DataSpec, ModelSpec, Task};
 
 pub(crate) fn column(name: &str, kind: ColumnKind) -> Column {
-    Column {
-        name: name.to_owned(),
-        kind,
-        unit: None,
-        range: None,
-        categories: None,
-        closed: false,
-        nulls: NullPolicy::Allow,
-        freshness: None,
-        repair: Repair::Reject,
-        default: None,
-    }
+    Column::new(name, kind)
 }
 
 pub(crate) fn contract(columns: Vec<Column>) -> Contract {
-    Contract { name: "test".to_owned(), version: 1, time: None, key: None, columns }
+    Contract::new("test", columns)
 }
 
 pub(crate) fn spec(target: &str) -> ModelSpec {

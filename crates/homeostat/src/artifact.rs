@@ -44,11 +44,15 @@ pub struct Artifact {
 }
 
 impl Artifact {
-    /// Opens a bundle that holds what lies beside it.
-    fn open(number: u32, bundle: &Bundle) -> Result<Artifact> {
+    /// Opens a bundle that holds what lies beside it. The project's contract of today teaches the version's own the names
+    /// that columns have now, and the project's environment its severities.
+    fn open(project: &Project, number: u32, bundle: &Bundle) -> Result<Artifact> {
         let manifest: Manifest = bundle.json(section::MANIFEST)?;
         let spec: ModelSpec = bundle.json(section::SPEC)?;
-        let contract: Contract = bundle.json(section::CONTRACT)?;
+        let mut contract = project.in_force(&bundle.json::<Contract>(section::CONTRACT)?);
+        if let Some(today) = project.contracts.get(&contract.name) {
+            contract = contract.taught_by(today);
+        }
         let pipeline: Pipeline = bundle.json(section::PIPELINE)?;
         let reference: Reference = bundle.json(section::REFERENCE)?;
         let predictor = Predictor::load(bundle)?;
@@ -87,7 +91,7 @@ impl Artifact {
     }
 
     pub fn load(project: &Project, version: &Version) -> Result<Arc<Artifact>> {
-        let opened = || Artifact::open(version.number, &project.bundle(&version.digest)?);
+        let opened = || Artifact::open(project, version.number, &project.bundle(&version.digest)?);
         Ok(Arc::new(opened().with_context(|| format!("{} can't be used", version.name()))?))
     }
 

@@ -21,6 +21,9 @@ pub struct Global {
     /// The project's folder; by default the current one or the nearest above it that holds homeostat.toml.
     #[arg(long, global = true, value_name = "DIR", default_value = ".")]
     pub project: PathBuf,
+    /// Which of the contracts' environments this is; by default what homeostat.toml says under [project] environment
+    #[arg(long, global = true, value_name = "NAME")]
+    pub env: Option<String>,
 }
 
 #[derive(Clone, Copy, Debug, ValueEnum, PartialEq, Eq)]
@@ -44,8 +47,14 @@ pub enum Command {
     Quickstart(Quickstart),
     /// A project from a data file: inferred contract and a model file, ready to train
     Init(Init),
-    /// Files, contract and data are valid; with --parity, the pipeline gives the same bits for a batch and row by row
+    /// Files, contracts and data are valid, changes are compatible with what is deployed, and no column knows the outcome;
+    /// with --data, a report on one file; with --parity, the pipeline gives the same bits for a batch and row by row
     Check(Check),
+    /// Rows that were set aside: what there is, why, and back into the data once they are corrected
+    Quarantine {
+        #[command(subcommand)]
+        action: QuarantineAction,
+    },
     /// Trains, evaluates and registers a version with its lineage
     Train(Train),
     /// Searches for the declaration's best values, then trains and registers the winner
@@ -253,7 +262,42 @@ pub struct Check {
     #[arg(long)]
     pub parity: bool,
     /// Only this model
+    #[arg(conflicts_with = "data")]
     pub model: Option<String>,
+    /// Hold this Parquet or CSV file against a contract
+    #[arg(long, value_name = "FILE", conflicts_with = "parity")]
+    pub data: Option<PathBuf>,
+    /// The contract; not needed where the project has one
+    #[arg(long, value_name = "NAME", requires = "data")]
+    pub contract: Option<String>,
+    /// Keep the file's rows that the contract sets aside
+    #[arg(long, requires = "data")]
+    pub quarantine: bool,
+    /// The instant against which freshness is measured; by default the newest event's
+    #[arg(long, value_name = "TIME")]
+    pub as_of: Option<String>,
+    /// Write the report as a page that needs nothing else
+    #[arg(long, value_name = "FILE")]
+    pub html: Option<PathBuf>,
+}
+
+#[derive(Subcommand, Debug)]
+pub enum QuarantineAction {
+    /// The files of rows that wait, and the corrections that are in use
+    List {
+        /// Only this contract's
+        contract: Option<String>,
+    },
+    /// The rows of a file and why they were set aside
+    Show { file: PathBuf },
+    /// Checks the rows of a corrected file again; those that pass take the place of the rows that they were
+    Replay {
+        /// A file of the quarantine, corrected in place, or a corrected copy of one (Parquet or CSV)
+        file: PathBuf,
+        /// The contract; not needed where the project has one, nor for a file of the quarantine
+        #[arg(long, value_name = "NAME")]
+        contract: Option<String>,
+    },
 }
 
 #[derive(Args, Debug)]

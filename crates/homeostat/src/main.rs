@@ -7,14 +7,17 @@ mod clock;
 mod command;
 mod explain;
 mod imported;
+mod input;
 mod output;
 mod parts;
 mod project;
+mod quarantine;
 #[cfg(test)]
 mod quiet;
 mod routing;
 mod row_bytes;
 mod runs;
+mod screening;
 mod searches;
 mod serve;
 mod streamed;

@@ -36,11 +36,14 @@ pub struct ProjectSection {
     pub state: String,
     /// Days and months on the page are those of this zone of the time-zone database.
     pub time_zone: String,
+    /// Which of the contracts' environments this is; `--env` says otherwise for one command.
+    pub environment: Option<String>,
 }
 
 impl Default for ProjectSection {
     fn default() -> Self {
-        ProjectSection { name: "project".into(), state: ".homeostat".into(), time_zone: "UTC".into() }
+        let (name, state) = ("project".into(), ".homeostat".into());
+        ProjectSection { name, state, time_zone: "UTC".into(), environment: None }
     }
 }
 
@@ -252,6 +255,9 @@ impl Project {
             if let Some(problem) = contract.problems().first() {
                 bail!("{}: {problem}", path.display());
             }
+            // What only an enforcer can say: whether patterns can be read and defaults are of their columns' types.
+            let columns: Vec<String> = contract.column_names().map(str::to_owned).collect();
+            features::Enforcer::new(&contract, &columns).with_context(|| path.display().to_string())?;
             contracts.insert(contract.name.clone(), contract);
         }
         let mut models = BTreeMap::new();
@@ -351,6 +357,55 @@ impl Project {
             _ => bail!(
                 "the project has several models ({}); name one",
                 self.models.keys().cloned().collect::<Vec<_>>().join(", ")
+            ),
+        }
+    }
+
+    /// The project in another environment than its file says.
+    pub fn in_environment(mut self, name: Option<&str>) -> Result<Project> {
+        let Some(name) = name.filter(|name| self.config.project.environment.as_deref() != Some(name)) else {
+            return Ok(self);
+        };
+        let known: Vec<&str> =
+            self.contracts.values().flat_map(|contract| contract.environments.keys().map(String::as_str)).collect();
+        if !known.contains(&name) {
+            let hint = suggest::hint(name, known.iter().copied());
+            bail!("--env {name}: no contract has [environments.{name}]{hint}");
+        }
+        self.config.project.environment = Some(name.to_owned());
+        Ok(self)
+    }
+
+    /// The contract with the severities of this environment.
+    pub fn in_force(&self, contract: &Contract) -> Contract {
+        contract.in_environment(self.config.project.environment.as_deref())
+    }
+
+    /// A file as it is called in records: inside the project relative to it, and elsewhere in full.
+    pub fn file_name(&self, path: &Path) -> String {
+        let full = path.canonicalize().unwrap_or_else(|_| path.to_owned());
+        let root = self.root.canonicalize().unwrap_or_else(|_| self.root.clone());
+        full.strip_prefix(&root).unwrap_or(&full).display().to_string()
+    }
+
+    pub fn contract(&self, name: &str) -> Result<&Contract> {
+        self.contracts.get(name).with_context(|| {
+            let names: Vec<&str> = self.contracts.keys().map(String::as_str).collect();
+            let hint = suggest::hint(name, names.iter().copied());
+            let folder = self.root.join("contracts");
+            format!("no contract \"{name}\" in {}{hint} (there are: {})", folder.display(), names.join(", "))
+        })
+    }
+
+    /// The contract that is meant when none is named: the only one.
+    pub fn only_contract(&self) -> Result<&Contract> {
+        let mut all = self.contracts.values();
+        match (all.next(), all.next()) {
+            (Some(contract), None) => Ok(contract),
+            (None, _) => bail!("the project has no contract; add one under {}", self.root.join("contracts").display()),
+            _ => bail!(
+                "the project has several contracts ({}); name one with --contract",
+                self.contracts.keys().cloned().collect::<Vec<_>>().join(", ")
             ),
         }
     }

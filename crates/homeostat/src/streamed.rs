@@ -3,11 +3,13 @@
 
 use crate::project::Project;
 use crate::runs;
-use crate::training::{Order, first_reason, known_before, threads, warn_of};
+use crate::screening::{Screen, Screened};
+use crate::training::{Order, first_reason, known_rows, threads, warn_of};
 use anyhow::{Context, Result, bail};
 use arrow::array::{Array, AsArray, RecordBatch};
+use arrow::compute::take_record_batch;
 use arrow::datatypes::TimestampMicrosecondType;
-use features::{Enforced, Enforcer, FeatureError, Violations};
+use features::{Enforced, FeatureError, Observed};
 use learning::{Batches, LearnError, RowSource};
 use rayon::prelude::*;
 use std::sync::atomic::Ordering;
@@ -43,12 +45,12 @@ pub struct FileRows<'a> {
     columns: Vec<String>,
     spec: &'a ModelSpec,
     contract: &'a Contract,
-    enforcer: Enforcer,
+    pub screen: Screen,
     from: Option<Timestamp>,
     to: Option<Timestamp>,
     marks: Vec<Mark>,
     turns: Option<Turns>,
-    pub violations: Violations,
+    pub seen: Observed,
 }
 
 /// Of a wide file, each open reader holds tens of megabytes. Instead of staying open, a pass then reads some rows ahead,
@@ -78,7 +80,7 @@ struct Stretch {
     kept: u64,
     /// Time and place of the first row that has a time, and of the last.
     span: Option<[(Timestamp, u64); 2]>,
-    violations: Violations,
+    screened: Screened,
     reason: Option<String>,
 }
 
@@ -108,17 +110,23 @@ pub fn file(project: &Project, spec: &ModelSpec, order: &Order) -> Result<Option
 }
 
 impl<'a> FileRows<'a> {
-    pub fn open(contract: &'a Contract, spec: &'a ModelSpec, order: &Order, file: ParquetFile) -> Result<FileRows<'a>> {
-        let columns: Vec<String> = contract.column_names().map(str::to_owned).collect();
+    pub fn open(
+        contract: &'a Contract,
+        spec: &'a ModelSpec,
+        order: &Order,
+        file: ParquetFile,
+        screen: Screen,
+    ) -> Result<FileRows<'a>> {
+        let declared: Vec<String> = contract.column_names().map(str::to_owned).collect();
+        let columns = contract.names_in_data(&declared).map(str::to_owned).collect();
         // An empty batch has all columns: what is missing is said with what there is.
         features::canonical(&RecordBatch::new_empty(file.schema().clone()), contract).with_context(|| {
             format!("the data of model \"{}\" does not fit contract \"{}\"", spec.name, contract.name)
         })?;
-        let enforcer = Enforcer::new(contract, &columns)?;
-        let (from, to, marks, violations) = (order.from, order.to, Vec::new(), Violations::default());
+        let (from, to, marks, seen) = (order.from, order.to, Vec::new(), Observed::default());
         let threads = threads(order.threads);
         let turns = Turns::of(&file, threads);
-        let mut rows = FileRows { file, columns, spec, contract, enforcer, from, to, marks, turns, violations };
+        let mut rows = FileRows { file, columns, spec, contract, screen, from, to, marks, turns, seen };
         let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build()?;
         pool.install(|| rows.count())?;
         Ok(rows)
@@ -133,7 +141,8 @@ impl<'a> FileRows<'a> {
         for stretch in stretches {
             self.marks.extend(stretch.marks.iter().map(|mark| Mark { kept: kept + mark.kept, ..*mark }));
             kept += stretch.kept;
-            self.violations.merge(&stretch.violations);
+            self.screen.keep(stretch.screened.aside)?;
+            self.seen.merge(stretch.screened.seen);
             reason = reason.or(stretch.reason);
             if let Some([first, end]) = stretch.span {
                 if last.is_some_and(|last| first.0 < last) {
@@ -146,7 +155,7 @@ impl<'a> FileRows<'a> {
         if kept == 0 {
             bail!("model \"{}\": no row is left to learn from{reason}", self.spec.name);
         }
-        warn_of(&self.violations, self.contract, &reason);
+        warn_of(&self.seen.violations, self.contract, &reason);
         Ok(())
     }
 
@@ -159,7 +168,7 @@ impl<'a> FileRows<'a> {
             }
             let raw = raw.map_err(source)?;
             found.marks.push(Mark { row, kept: found.kept });
-            let enforced = self.clean(&raw, row, &mut found.violations)?;
+            let enforced = self.clean(&raw, row, Some(&mut found.screened))?;
             found.kept += enforced.batch.num_rows() as u64;
             if found.reason.is_none() && !enforced.rejected.is_empty() {
                 found.reason = Some(first_reason(&enforced.rejected, row));
@@ -215,11 +224,21 @@ impl<'a> FileRows<'a> {
     }
 
     /// Rows of a batch that begins at place `row` of the file, as they are learned from.
-    fn clean(&self, raw: &RecordBatch, row: u64, violations: &mut Violations) -> Result<Enforced, LearnError> {
-        let batch = features::canonical(raw, self.contract).map_err(|error| counted(error, row))?;
-        let known =
-            known_before(&batch, self.spec, self.from, self.to).map_err(|error| LearnError::Source(error.into()))?;
-        Ok(self.enforcer.enforce(&known, violations)?)
+    fn clean(&self, raw: &RecordBatch, row: u64, counted: Option<&mut Screened>) -> Result<Enforced, LearnError> {
+        let batch = features::canonical(raw, self.contract).map_err(|error| self::counted(error, row))?;
+        let screen = || {
+            let places = known_rows(&batch, self.spec, self.from, self.to)?;
+            let known = match &places {
+                Some(places) => &take_record_batch(&batch, places)?,
+                None => &batch,
+            };
+            let place = |at: usize| row + places.as_ref().map_or(at as u64, |places| u64::from(places.value(at)));
+            match counted {
+                Some(screened) => self.screen.count(known, &place, screened),
+                None => self.screen.clean(known, &place),
+            }
+        };
+        screen().map_err(|error| LearnError::Source(error.into()))
     }
 }
 
@@ -243,7 +262,7 @@ impl RowSource for FileRows<'_> {
         let (mut row, mut skip) = (mark.row, (first - mark.kept) as usize);
         Ok(Box::new(raw.filter_map(move |raw| {
             let enforced = raw.and_then(|raw| {
-                let enforced = self.clean(&raw, row, &mut Violations::default());
+                let enforced = self.clean(&raw, row, None);
                 row += raw.num_rows() as u64;
                 enforced
             });
@@ -306,14 +325,21 @@ mod tests {
         writer.finish(&path, &[]).unwrap();
         let (contract, spec) = declared(&table);
         let order = Order { from: Some(Timestamp(1_000_000_000)), ..Order::default() };
-        let mut file = FileRows::open(&contract, &spec, &order, ParquetFile::open(&path).unwrap()).unwrap();
+        let file = FileRows::open(
+            &contract,
+            &spec,
+            &order,
+            ParquetFile::open(&path).unwrap(),
+            Screen::bare(&contract).unwrap(),
+        );
+        let mut file = file.unwrap();
         assert!(file.turns.is_none());
-        assert_eq!(file.violations.rows, 57_000, "from the thousandth second on");
+        assert_eq!(file.seen.violations.rows, 57_000, "from the thousandth second on");
         let all = rows(file.pass(0).unwrap());
         let schema = all[0].schema();
         let all = concat_batches(&schema, &all).unwrap();
-        assert_eq!(all.num_rows() as u64, 57_000 - file.violations.rejected_rows);
-        assert!(file.violations.rejected_rows > 8000);
+        assert_eq!(all.num_rows() as u64, 57_000 - file.seen.violations.rejected_rows);
+        assert!(file.seen.violations.rejected_rows > 8000);
         for turns in [None, Some(Turns { rows: 8192, gates: vec![Mutex::new(())] })] {
             file.turns = turns;
             for first in [0, 1, 7000, 8191, 30_001, all.num_rows() - 1, all.num_rows()] {

@@ -3,13 +3,15 @@
 
 use crate::clock;
 use crate::project::Project;
+use crate::quarantine;
 use crate::runs::Run;
+use crate::screening::{self, Screen, Screened};
 use crate::streamed::{self, FileRows};
 use anyhow::{Context, Result, bail};
-use arrow::array::{Array, AsArray, BooleanArray, Float64Array, RecordBatch, TimestampMicrosecondArray};
-use arrow::compute::{concat_batches, filter_record_batch, lexsort_to_indices, take_record_batch};
+use arrow::array::{Array, AsArray, Float64Array, RecordBatch, TimestampMicrosecondArray, UInt32Array};
+use arrow::compute::{concat_batches, lexsort_to_indices, take_record_batch};
 use arrow::datatypes::{SchemaRef, TimestampMicrosecondType};
-use features::{Enforcer, RowReader, Violations};
+use features::{RowReader, Strangers, Violations};
 use inference::{Bundle, section};
 use learning::{Checkpoints, LearnError, Limits, Progress, Start, StreamRequest, TrainRequest, Trained};
 use serde::{Deserialize, Serialize};
@@ -51,6 +53,17 @@ pub struct Order {
     /// Read the data in pieces, whatever its size.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub stream: bool,
+    /// The files of corrected rows that are used, see `quarantine`; those that are there, without.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub corrected: Option<Vec<String>>,
+}
+
+/// What happens where a table is not what its contract expects.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum OnBadData {
+    Stop,
+    /// It was learned from once.
+    GoOn,
 }
 
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -68,6 +81,8 @@ pub struct Made {
 pub struct TrainingSet {
     pub rows: RecordBatch,
     pub violations: Violations,
+    /// The files of corrected rows that were used.
+    pub corrected: Vec<String>,
 }
 
 /// What is learned from: all rows in memory, or a file that is read as often as needed.
@@ -77,11 +92,19 @@ pub enum Rows<'a> {
 }
 
 impl<'a> Rows<'a> {
-    async fn of(project: &'a Project, spec: &'a ModelSpec, order: &Order) -> Result<Rows<'a>> {
-        match streamed::file(project, spec, order)? {
-            Some(file) => Ok(Rows::Streamed(FileRows::open(project.contract_of(spec), spec, order, file)?)),
-            None => Ok(Rows::Loaded(training_set(project, spec, order).await?)),
+    async fn of(project: &'a Project, spec: &'a ModelSpec, order: &Order, bad: OnBadData) -> Result<Rows<'a>> {
+        let Some(file) = streamed::file(project, spec, order)? else {
+            return Ok(Rows::Loaded(screened_set(project, spec, order, bad).await?));
+        };
+        let (contract, source) = (project.contract_of(spec), source(project, spec));
+        let registered = screening::registered(project, &spec.name).await?;
+        let screen = Screen::new(project, contract, &registered, &source, order.corrected.as_deref())?;
+        let screen = if bad == OnBadData::GoOn { screen.reading_again() } else { screen };
+        let rows = FileRows::open(contract, spec, order, file, screen)?;
+        if bad == OnBadData::Stop {
+            rows.screen.stop_if_bad(spec, &rows.seen, order.to)?;
         }
+        Ok(Rows::Streamed(rows))
     }
 
     /// As a version's rows were read when it was trained.
@@ -91,16 +114,25 @@ impl<'a> Rows<'a> {
         order: &Order,
         version: &Version,
     ) -> Result<Rows<'a>> {
+        // What was corrected since was not known then.
+        let order = Order { corrected: Some(order.corrected.clone().unwrap_or_default()), ..order.clone() };
         if version.lineage["streamed"] == true {
-            return Rows::of(project, spec, &Order { stream: true, ..order.clone() }).await;
+            return Rows::of(project, spec, &Order { stream: true, ..order }, OnBadData::GoOn).await;
         }
-        Ok(Rows::Loaded(training_set(project, spec, order).await?))
+        Ok(Rows::Loaded(screened_set(project, spec, &order, OnBadData::GoOn).await?))
     }
 
     fn violations(&self) -> &Violations {
         match self {
             Rows::Loaded(set) => &set.violations,
-            Rows::Streamed(file) => &file.violations,
+            Rows::Streamed(file) => &file.seen.violations,
+        }
+    }
+
+    fn corrected(&self) -> &[String] {
+        match self {
+            Rows::Loaded(set) => &set.corrected,
+            Rows::Streamed(file) => file.screen.corrections(),
         }
     }
 }
@@ -179,7 +211,9 @@ pub async fn make(
     }
     let spec = &spec;
     let contract = project.contract_of(spec);
-    let rows = Rows::of(project, spec, order).await?;
+    let rows = Rows::of(project, spec, order, OnBadData::Stop).await?;
+    let corrected = Some(rows.corrected().to_vec()).filter(|files| !files.is_empty());
+    let order = &Order { corrected, ..order.clone() };
     let earlier = earlier(project, spec, contract, &order.average_with)?;
     let checkpoints = run.checkpoints()?;
     let start = started_from(project, order)?;
@@ -227,6 +261,7 @@ pub async fn make(
             "order": order,
             "spec": spec,
             "contract": { "name": contract.name, "version": contract.version },
+            "environment": project.config.project.environment,
             "parent": order.parent,
             "averaged_with": trained.manifest.averaged_with,
             "program": trained.manifest.program,
@@ -290,24 +325,61 @@ pub fn threads(asked: usize) -> usize {
     }
 }
 
-/// The training set as it was known before `order.to`.
+/// The training set as it was known before `order.to`. Rows that the contract sets aside are kept for a person; data
+/// that are not what the contract expects are no training set.
 pub async fn training_set(project: &Project, spec: &ModelSpec, order: &Order) -> Result<TrainingSet> {
+    screened_set(project, spec, order, OnBadData::Stop).await
+}
+
+async fn screened_set(project: &Project, spec: &ModelSpec, order: &Order, bad: OnBadData) -> Result<TrainingSet> {
     let contract = project.contract_of(spec);
     let schema = features::canonical_schema(contract);
+    let registered = screening::registered(project, &spec.name).await?;
+    let screen = |source: &str| {
+        let screen = Screen::new(project, contract, &registered, source, order.corrected.as_deref())?;
+        anyhow::Ok(if bad == OnBadData::GoOn { screen.reading_again() } else { screen })
+    };
+    let file = file_rows(project, spec).await?;
     let files_to = order.log.as_ref().map_or(order.to, |log| log.files_to.or(order.to));
-    let mut batches = vec![known_before(&file_rows(project, spec).await?, spec, order.from, files_to)?];
+    let places = known_rows(&file, spec, order.from, files_to)?;
+    let known = match &places {
+        Some(places) => take_record_batch(&file, places)?,
+        None => file,
+    };
+    let of_file = screen(&source(project, spec))?;
+    let place = |row: usize| places.as_ref().map_or(row as u64, |places| u64::from(places.value(row)));
+    let mut screened = Screened::default();
+    let enforced = of_file.count(&known, &place, &mut screened)?;
+    let mut reason = first_reason(&enforced.rejected, 0);
+    of_file.keep(std::mem::take(&mut screened.aside))?;
+    let mut batches = vec![enforced.batch];
     if order.log.is_some() {
-        batches.extend(log_rows(project, spec, contract, &schema, order)?);
+        let of_log = screen(quarantine::LOG)?;
+        let logged = concat_batches(&schema, &log_rows(project, spec, contract, &schema, order)?)?;
+        let before = screened.seen.rows;
+        let enforced = of_log.count(&logged, &|row| before + row as u64, &mut screened)?;
+        if reason.is_empty() {
+            reason = first_reason(&enforced.rejected, before);
+        }
+        of_log.keep(std::mem::take(&mut screened.aside))?;
+        batches.push(enforced.batch);
     }
     let rows = concat_batches(&batches[0].schema(), &batches)?;
-    let mut violations = Violations::default();
-    let columns: Vec<String> = contract.column_names().map(str::to_owned).collect();
-    let enforced = Enforcer::new(contract, &columns)?.enforce(&rows, &mut violations)?;
-    if enforced.batch.num_rows() == 0 {
-        bail!("model \"{}\": no row is left to learn from{}", spec.name, first_reason(&enforced.rejected, 0));
+    if bad == OnBadData::Stop {
+        of_file.stop_if_bad(spec, &screened.seen, order.to)?;
     }
-    warn_of(&violations, contract, &first_reason(&enforced.rejected, 0));
-    Ok(TrainingSet { rows: sorted(&enforced.batch, spec)?, violations })
+    if rows.num_rows() == 0 {
+        bail!("model \"{}\": no row is left to learn from{reason}", spec.name);
+    }
+    warn_of(&screened.seen.violations, contract, &reason);
+    let corrected = of_file.corrections().to_vec();
+    Ok(TrainingSet { rows: sorted(&rows, spec)?, violations: screened.seen.violations, corrected })
+}
+
+/// What a model's rows are from, as records call it.
+pub fn source(project: &Project, spec: &ModelSpec) -> String {
+    let file = spec.data.file.as_ref().or(spec.data.sql.as_ref());
+    file.map_or_else(String::new, |file| project.file_name(&project.root.join(file)))
 }
 
 /// Says how many rows are left out.
@@ -367,15 +439,15 @@ fn instants<'a>(batch: &'a RecordBatch, column: &Option<String>) -> Option<&'a T
     batch.column_by_name(column.as_deref()?)?.as_primitive_opt::<TimestampMicrosecondType>()
 }
 
-/// Rows of events in `from .. to` whose outcome was known before `to`.
-pub fn known_before(
+/// The places of the events in `from .. to` whose outcome was known before `to`; none where it is all rows.
+pub fn known_rows(
     batch: &RecordBatch,
     spec: &ModelSpec,
     from: Option<Timestamp>,
     to: Option<Timestamp>,
-) -> Result<RecordBatch> {
+) -> Result<Option<UInt32Array>> {
     if from.is_none() && to.is_none() {
-        return Ok(batch.clone());
+        return Ok(None);
     }
     let Some(times) = instants(batch, &spec.time) else {
         bail!(
@@ -384,8 +456,9 @@ pub fn known_before(
         );
     };
     let outcomes = instants(batch, &spec.outcome_at);
-    let keep: BooleanArray = (0..batch.num_rows())
-        .map(|row| {
+    let keep = (0..batch.num_rows())
+        .filter(|row| {
+            let row = *row;
             let at = times.is_valid(row).then(|| Timestamp(times.value(row)));
             let known = match outcomes {
                 Some(outcomes) => outcomes.is_valid(row).then(|| Timestamp(outcomes.value(row))),
@@ -393,10 +466,10 @@ pub fn known_before(
             };
             let early = from.is_none_or(|from| at.is_some_and(|at| at >= from));
             let late = to.is_none_or(|to| at.is_some_and(|at| at < to) && known.is_some_and(|known| known < to));
-            Some(early && late)
+            early && late
         })
-        .collect();
-    Ok(filter_record_batch(batch, &keep)?)
+        .map(|row| row as u32);
+    Ok(Some(UInt32Array::from_iter_values(keep)))
 }
 
 /// Logged rows joined with their newest outcomes, as far as those were known before `order.to`.
@@ -438,7 +511,7 @@ fn log_rows(
         if rows.is_empty() {
             continue;
         }
-        let batch = reader.read(&rows).map_err(|problems| {
+        let batch = reader.read_with(&rows, Strangers::PassOverAll).map_err(|problems| {
             let first = problems.first().map(ToString::to_string).unwrap_or_default();
             anyhow::anyhow!("the decision log no longer fits contract \"{}\": {first}", contract.name)
         })?;

@@ -9,6 +9,8 @@ mod broker;
 mod caching;
 #[path = "end_to_end/clients.rs"]
 mod clients;
+#[path = "end_to_end/contracts.rs"]
+mod contracts;
 #[path = "end_to_end/crash.rs"]
 mod crash;
 #[path = "end_to_end/large.rs"]

@@ -10,7 +10,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::time::Duration;
-use vocabulary::contract::{Column, ColumnKind, Contract, NullPolicy, Repair, Scalar};
+use vocabulary::contract::{Column, ColumnKind, Contract, Scalar};
 use vocabulary::model::{DataSpec, ModelSpec, Task};
 
 fn uniform(row: usize, step: u64) -> f64 {
@@ -43,20 +43,9 @@ pub(crate) fn contract() -> Contract {
     use ColumnKind::*;
     let kinds =
         [("at", Timestamp), ("hour", Int), ("carrier", String), ("wind", Float), ("late", Int), ("delay", Float)];
-    let column = |(name, kind): (&str, ColumnKind)| Column {
-        name: name.to_owned(),
-        kind,
-        unit: None,
-        range: None,
-        categories: None,
-        closed: false,
-        nulls: NullPolicy::Allow,
-        freshness: None,
-        repair: Repair::Reject,
-        default: None,
-    };
+    let column = |(name, kind): (&str, ColumnKind)| Column::new(name, kind);
     let columns = kinds.map(column).to_vec();
-    Contract { name: "departures".to_owned(), version: 1, time: Some("at".to_owned()), key: None, columns }
+    Contract { time: Some("at".to_owned()), ..Contract::new("departures", columns) }
 }
 
 pub(crate) fn spec(task: Task) -> ModelSpec {

@@ -1,6 +1,23 @@
-//! The data contract: what each column means, what it may hold, and what happens to a value that breaks it.
+//! The data contract: what each column means, what it may hold, and what happens to a value that breaks it. Knows
+//! nothing of data: what is declared here is enforced in `features`.
+
+mod check;
+pub mod evolution;
+mod problems;
+mod severity;
+mod table;
+
+pub use check::{CheckRule, Comparison, Condition, ConditionTest, Expression, Operand};
+pub use evolution::{Compatibility, Incompatibility, Registered, incompatibilities};
+pub use problems::ContractError;
+pub use severity::{Environment, Expectation, Severities, Severity};
+pub use table::{Distribution, Measure, REFUSED_SHARE_MAX, TableRules};
 
 use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
+
+/// What `known_at` says of a value that is known when its event is.
+pub const KNOWN_AT_EVENT: &str = "event";
 
 /// A declared set of columns. On disk: `contracts/NAME.toml`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -16,8 +33,20 @@ pub struct Contract {
     /// The column that identifies an event; outcomes may join by it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub key: Option<String>,
+    /// Which changes of this file are allowed, beside the versions that are deployed or registered.
+    #[serde(default, skip_serializing_if = "Compatibility::is_default")]
+    pub compatibility: Compatibility,
+    /// What is expected of all rows together.
+    #[serde(default, skip_serializing_if = "TableRules::is_default")]
+    pub table: TableRules,
     #[serde(rename = "column")]
     pub columns: Vec<Column>,
+    /// What is expected of several columns of a row together.
+    #[serde(rename = "check", default, skip_serializing_if = "Vec::is_empty")]
+    pub checks: Vec<CheckRule>,
+    /// What is different where the project runs as `--env NAME` or `[project] environment` says.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub environments: BTreeMap<String, Environment>,
 }
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -39,15 +68,48 @@ pub struct Column {
     pub closed: bool,
     #[serde(default)]
     pub nulls: NullPolicy,
-    /// How old the value may be when it is used, such as `"2h"`.
+    /// How old the value may be when it is used, such as `"2h"`. Of an instant, and of a value with `observed_at`: against
+    /// the event's time, row by row. Of the contract's time column, and of any other value: the newest event that has
+    /// one, against the end of the data or the instant of the check.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub freshness: Option<crate::time::Span>,
+    /// The column that says when the value was observed; for `freshness`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub observed_at: Option<String>,
+    /// The column that says when the value became known. What was known only after the event cannot be an input: `check`
+    /// refuses it. The contract's time column, or `"event"`, states that the value is known when the event is.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub known_at: Option<String>,
+    /// Names that the column had, or has elsewhere: accepted wherever its name is.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub aliases: Vec<String>,
+    /// Whether a file may lack the column, which then is null there. (A row of a request may always lack it.)
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub optional: bool,
+    /// A regular expression that the whole of a value must match. Strings only.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub pattern: Option<String>,
+    /// Least and greatest number of characters, both included. Strings only.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub length: Option<[u64; 2]>,
+    /// Whether no value may occur twice in a table.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub unique: bool,
+    /// Share of a table's rows that may be null at most.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub null_share: Option<f64>,
     /// What happens to a value that breaks the declaration.
     #[serde(default)]
     pub repair: Repair,
     /// The value that `repair = "default"` puts in.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub default: Option<Scalar>,
+    /// How far the values' distribution may be from a reference.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub distribution: Option<Distribution>,
+    /// Whether a broken expectation is an error, which is the default, or a warning.
+    #[serde(default, skip_serializing_if = "Severities::is_default")]
+    pub severity: Severities,
 }
 
 /// A value in a configuration file.
@@ -102,7 +164,8 @@ pub enum NullPolicy {
     Forbid,
 }
 
-/// What happens to a value that breaks the declaration. Each use is counted by column and kind of violation.
+/// What happens to a value that breaks the declaration, where that is an error. Each use is counted by column and kind of
+/// violation.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Repair {
@@ -123,17 +186,22 @@ fn one() -> u32 {
     1
 }
 
-#[derive(Debug, thiserror::Error, PartialEq)]
-pub enum ContractError {
-    #[error("contract \"{contract}\": column \"{column}\" is declared twice")]
-    Twice { contract: String, column: String },
-    #[error("contract \"{contract}\": {role} names column \"{column}\", which is not declared{hint}")]
-    Unknown { contract: String, role: &'static str, column: String, hint: String },
-    #[error("contract \"{contract}\": column \"{column}\": {what}")]
-    Column { contract: String, column: String, what: String },
-}
-
 impl Contract {
+    /// A contract that expects types alone.
+    pub fn new(name: impl Into<String>, columns: Vec<Column>) -> Contract {
+        Contract {
+            name: name.into(),
+            version: 1,
+            time: None,
+            key: None,
+            compatibility: Compatibility::default(),
+            table: TableRules::default(),
+            columns,
+            checks: Vec::new(),
+            environments: BTreeMap::new(),
+        }
+    }
+
     pub fn column(&self, name: &str) -> Option<&Column> {
         self.columns.iter().find(|column| column.name == name)
     }
@@ -142,54 +210,104 @@ impl Contract {
         self.columns.iter().map(|column| column.name.as_str())
     }
 
-    /// Checks that the declaration agrees with itself; every problem found is returned.
-    pub fn problems(&self) -> Vec<ContractError> {
-        let mut found = Vec::new();
-        let contract = || self.name.clone();
-        for (i, column) in self.columns.iter().enumerate() {
-            if self.columns[..i].iter().any(|earlier| earlier.name == column.name) {
-                found.push(ContractError::Twice { contract: contract(), column: column.name.clone() });
+    /// The column with this name, or the one that had it once.
+    pub fn column_or_alias(&self, name: &str) -> Option<&Column> {
+        self.column(name).or_else(|| self.columns.iter().find(|column| column.is_also(name)))
+    }
+
+    /// Every name under which data may bring one of these columns.
+    pub fn names_in_data<'a>(&'a self, columns: &'a [String]) -> impl Iterator<Item = &'a str> {
+        columns.iter().flat_map(|name| {
+            let aliases = self.column(name).map(|column| column.aliases.as_slice()).unwrap_or_default();
+            std::iter::once(name.as_str()).chain(aliases.iter().map(String::as_str))
+        })
+    }
+
+    /// This contract of before, able to read what `today` describes: a column that was renamed since, with its name of
+    /// then among the aliases of now, is found under all of them.
+    pub fn taught_by(mut self, today: &Contract) -> Contract {
+        for new in &today.columns {
+            if self.column(&new.name).is_some() {
+                continue;
             }
-            if let Some(what) = column.problem() {
-                found.push(ContractError::Column { contract: contract(), column: column.name.clone(), what });
+            if let Some(old) = self.columns.iter_mut().find(|old| new.is_also(&old.name)) {
+                let names = std::iter::once(&new.name).chain(&new.aliases);
+                let unknown: Vec<String> =
+                    names.filter(|name| **name != old.name && !old.is_also(name)).cloned().collect();
+                old.aliases.extend(unknown);
             }
         }
-        for (role, name) in [("time", &self.time), ("key", &self.key)] {
-            if let Some(name) = name
-                && self.column(name).is_none()
-            {
-                let hint = crate::suggest::hint(name, self.column_names());
-                found.push(ContractError::Unknown { contract: contract(), role, column: name.clone(), hint });
-            }
-        }
-        found
+        self
     }
 }
 
 impl Column {
-    fn problem(&self) -> Option<String> {
-        let number = matches!(self.kind, ColumnKind::Int | ColumnKind::Float);
-        if let Some([low, high]) = self.range {
-            if !number {
-                return Some(format!("a range needs type int or float, not {}", self.kind.name()));
-            }
-            if low.is_nan() || high.is_nan() || low > high {
-                return Some(format!("range [{low}, {high}] is empty; write [least, greatest]"));
-            }
+    /// A column of which nothing but its type is expected.
+    pub fn new(name: impl Into<String>, kind: ColumnKind) -> Column {
+        Column {
+            name: name.into(),
+            kind,
+            unit: None,
+            range: None,
+            categories: None,
+            closed: false,
+            nulls: NullPolicy::Allow,
+            freshness: None,
+            observed_at: None,
+            known_at: None,
+            aliases: Vec::new(),
+            optional: false,
+            pattern: None,
+            length: None,
+            unique: false,
+            null_share: None,
+            repair: Repair::Reject,
+            default: None,
+            distribution: None,
+            severity: Severities::default(),
         }
-        if self.categories.is_some() && self.kind != ColumnKind::String {
-            return Some(format!("categories need type string, not {}", self.kind.name()));
-        }
-        if self.closed && self.categories.is_none() {
-            return Some("closed = true needs categories".to_owned());
-        }
-        match self.repair {
-            Repair::Default if self.default.is_none() => Some("repair = \"default\" needs a default".to_owned()),
-            Repair::Clip if self.range.is_none() => Some("repair = \"clip\" needs a range".to_owned()),
-            Repair::Null if self.nulls == NullPolicy::Forbid => {
-                Some("repair = \"null\" needs nulls = \"allow\"".to_owned())
-            }
-            _ => None,
-        }
+    }
+
+    /// Whether this is one of its other names.
+    pub fn is_also(&self, name: &str) -> bool {
+        self.aliases.iter().any(|alias| alias == name)
+    }
+
+    /// Whether a file may lack it.
+    pub fn may_be_absent(&self) -> bool {
+        self.optional || self.default.is_some()
+    }
+
+    pub fn severity_of(&self, expectation: Expectation) -> Severity {
+        self.severity.of(expectation)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What a declaration leaves out stays out of the file, so that bundles of before keep their bytes.
+    #[test]
+    fn a_contract_of_before_is_read_and_written_with_the_same_bytes() {
+        let before = concat!(
+            r#"{"name":"flights","version":3,"time":"at","column":[{"name":"delay","type":"float","unit":"minutes","#,
+            r#""range":[-60.0,600.0],"nulls":"forbid","freshness":"2h","repair":"default","default":0.5},"#,
+            r#"{"name":"carrier","type":"string","categories":["UA"],"closed":true,"nulls":"allow","repair":"reject"}]}"#
+        );
+        let contract: Contract = serde_json::from_str(before).unwrap();
+        assert_eq!(serde_json::to_string(&contract).unwrap(), before);
+    }
+
+    #[test]
+    fn a_renamed_column_is_found_under_its_names_of_then_and_now() {
+        let old = Contract::new("c", vec![Column::new("dest", ColumnKind::String)]);
+        let renamed = Column { aliases: vec!["dest".into(), "dst".into()], ..Column::new("to", ColumnKind::String) };
+        let new = Contract::new("c", vec![renamed]);
+        assert_eq!(new.column_or_alias("dest").map(|column| column.name.as_str()), Some("to"));
+        let taught = old.taught_by(&new);
+        assert_eq!(taught.columns[0].aliases, ["to", "dst"]);
+        let columns = ["dest".to_owned()];
+        assert_eq!(taught.names_in_data(&columns).collect::<Vec<_>>(), ["dest", "to", "dst"]);
     }
 }

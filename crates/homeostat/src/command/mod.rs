@@ -8,6 +8,7 @@ mod import;
 mod init;
 mod operate;
 mod predict;
+mod quarantine;
 mod quickstart;
 mod replay;
 mod reproduce;
@@ -26,11 +27,12 @@ use anyhow::Result;
 pub async fn run(cli: Cli) -> Result<bool> {
     let global = &cli.global;
     let json = global.json;
-    let project = || Project::find(&global.project);
+    let project = || Project::find(&global.project)?.in_environment(global.env.as_deref());
     match cli.command {
         Command::Quickstart(args) => quickstart::run(args, json).await,
         Command::Init(args) => init::run(&args, json),
         Command::Check(args) => check::run(&project()?, &args, json).await,
+        Command::Quarantine { action } => quarantine::run(&project()?, &action, json),
         Command::Train(args) => train::run(&project()?, &args, json).await,
         Command::Job { id } => train::job(&project()?, &id).await,
         Command::Tune(args) => tune::run(&project()?, &args, json).await,

@@ -4,9 +4,11 @@
 use super::versions::resolve;
 use crate::artifact::Artifact;
 use crate::cli::Predict;
+use crate::input::Input;
 use crate::output;
 use crate::parts::Parts;
 use crate::project::Project;
+use crate::quarantine::{Aside, Corrections, Quarantine};
 use crate::runs;
 use crate::streamed::counted;
 use anyhow::{Context, Result, bail};
@@ -23,7 +25,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use storage::catalog::Version;
-use storage::parts::{Format, ParquetFile, ROWS_A_BATCH};
+use storage::parts::{Format, ROWS_A_BATCH};
 use vocabulary::answer::most_probable;
 
 pub async fn run(project: &Project, args: &Predict, json: bool) -> Result<bool> {
@@ -32,7 +34,7 @@ pub async fn run(project: &Project, args: &Predict, json: bool) -> Result<bool> 
         .with_context(|| format!("--out {}: name a .parquet or a .csv file", args.out.display()))?;
     let artifact = Artifact::load(project, &version)?;
     runs::stop_when_asked()?;
-    let job = Job::new(&artifact, &args.data)?;
+    let job = Job::new(project, &artifact, &args.data)?;
     let part_rows = u64::from(project.config.engine.scoring_rows);
     let done = job.run(part_rows, &args.out, format)?;
     let Total { rows, rows_before, violations } = &done;
@@ -61,63 +63,24 @@ async fn named_or_newest(project: &Project, model: &str) -> Result<Version> {
     }
 }
 
-/// The rows to score.
-enum Input {
-    Parquet(ParquetFile),
-    /// A kind of file that can't be entered in the middle.
-    Loaded(RecordBatch),
-}
-
-impl Input {
-    fn open(path: &Path) -> Result<Input> {
-        Ok(match storage::engine::is_parquet(path)? {
-            true => Input::Parquet(ParquetFile::open(path)?),
-            false => Input::Loaded(storage::engine::read_file(path)?),
-        })
-    }
-
-    fn rows(&self) -> u64 {
-        match self {
-            Input::Parquet(file) => file.rows(),
-            Input::Loaded(rows) => rows.num_rows() as u64,
-        }
-    }
-
-    fn schema(&self) -> SchemaRef {
-        match self {
-            Input::Parquet(file) => file.schema().clone(),
-            Input::Loaded(rows) => rows.schema(),
-        }
-    }
-
-    /// Batches of some of the rows, with the named columns at least.
-    fn batches(
-        &self,
-        rows: Range<u64>,
-        columns: &[String],
-    ) -> Result<Box<dyn Iterator<Item = Result<RecordBatch>> + '_>> {
-        Ok(match self {
-            Input::Parquet(file) => Box::new(file.batches(rows, columns)?.map(|batch| Ok(batch?))),
-            Input::Loaded(whole) => {
-                let (from, to) = (rows.start as usize, rows.end as usize);
-                let cut = move |at| Ok(whole.slice(at, ROWS_A_BATCH.min(to - at)));
-                Box::new((from..to).step_by(ROWS_A_BATCH).map(cut))
-            }
-        })
-    }
-}
-
 struct Job<'a> {
     artifact: &'a Artifact,
     path: PathBuf,
     input: Input,
     enforcer: Enforcer,
+    quarantine: Quarantine,
+    corrections: Corrections,
+    /// The file as records call it.
+    source: String,
     /// The columns that are read.
     columns: Vec<String>,
     /// The column that identifies a row, where declared and there.
     key: Option<&'a str>,
     schema: SchemaRef,
 }
+
+/// Answers, what broke the contract, and what is set aside of it.
+type Scored = (Vec<RecordBatch>, Violations, Aside);
 
 struct Total {
     /// Rows with an answer.
@@ -128,7 +91,7 @@ struct Total {
 }
 
 impl<'a> Job<'a> {
-    fn new(artifact: &'a Artifact, path: &Path) -> Result<Job<'a>> {
+    fn new(project: &Project, artifact: &'a Artifact, path: &Path) -> Result<Job<'a>> {
         let input = Input::open(path)?;
         if input.rows() > u64::from(u32::MAX) {
             bail!("{} has {} rows, of {} at most; score it in several files", path.display(), input.rows(), u32::MAX);
@@ -139,10 +102,14 @@ impl<'a> Job<'a> {
             .with_context(|| unfit(path, artifact))?;
         let enforcer = Enforcer::new(&artifact.contract, &artifact.inputs)?;
         let key = artifact.spec.key.as_deref().filter(|key| found.column_with_name(key).is_some());
-        let mut columns = artifact.inputs.clone();
+        let quarantine = Quarantine::of(project, &artifact.contract.name);
+        let source = project.file_name(path);
+        let corrections = quarantine.corrections(&artifact.contract, &enforcer, &source, &artifact.inputs, None)?;
+        let mut columns: Vec<String> = artifact.contract.names_in_data(&artifact.inputs).map(str::to_owned).collect();
         columns.extend(key.map(str::to_owned));
         let schema = schema(artifact, key);
-        Ok(Job { artifact, path: path.to_owned(), input, enforcer, columns, key, schema })
+        let path = path.to_owned();
+        Ok(Job { artifact, path, input, enforcer, quarantine, corrections, source, columns, key, schema })
     }
 
     /// Parts of `part_rows` rows one after the other, those that an earlier run has done left out, then the whole.
@@ -167,7 +134,8 @@ impl<'a> Job<'a> {
                 total.rows_before += done.rows;
                 total.violations.merge(&done.violations);
             } else {
-                let (batches, violations) = self.score(&rows, &bar)?;
+                let (batches, violations, aside) = self.score(&rows, &bar)?;
+                self.quarantine.keep(&self.source, aside)?;
                 parts.keep(number, &self.schema, &batches, &violations)?;
                 total.rows += batches.iter().map(|batch| batch.num_rows() as u64).sum::<u64>();
                 total.violations.merge(&violations);
@@ -188,6 +156,7 @@ impl<'a> Job<'a> {
             "number": self.artifact.number,
             "program": env!("CARGO_PKG_VERSION"),
             "part_rows": part_rows,
+            "corrections": self.corrections.files,
             "input": {
                 "device": file.dev(),
                 "inode": file.ino(),
@@ -199,24 +168,25 @@ impl<'a> Job<'a> {
     }
 
     /// The answers of one part, in order. Each core takes one stretch of it; how it is cut changes no answer.
-    fn score(&self, rows: &Range<u64>, bar: &ProgressBar) -> Result<(Vec<RecordBatch>, Violations)> {
+    fn score(&self, rows: &Range<u64>, bar: &ProgressBar) -> Result<Scored> {
         let cores = rayon::current_num_threads() as u64;
         let length = (rows.end - rows.start).div_ceil(cores).next_multiple_of(ROWS_A_BATCH as u64);
         let starts: Vec<u64> = rows.clone().step_by(length as usize).collect();
-        let stretches: Vec<(Vec<RecordBatch>, Violations)> = starts
+        let stretches: Vec<Scored> = starts
             .into_par_iter()
             .map(|start| self.stretch(start..(start + length).min(rows.end), bar))
             .collect::<Result<_>>()?;
-        let (mut batches, mut violations) = (Vec::new(), Violations::default());
-        for (more, found) in stretches {
+        let (mut batches, mut violations, mut aside) = Scored::default();
+        for (more, found, set_aside) in stretches {
             batches.extend(more);
             violations.merge(&found);
+            aside.append(set_aside);
         }
-        Ok((batches, violations))
+        Ok((batches, violations, aside))
     }
 
-    fn stretch(&self, rows: Range<u64>, bar: &ProgressBar) -> Result<(Vec<RecordBatch>, Violations)> {
-        let (mut answered, mut violations) = (Vec::new(), Violations::default());
+    fn stretch(&self, rows: Range<u64>, bar: &ProgressBar) -> Result<Scored> {
+        let (mut answered, mut violations, mut aside) = Scored::default();
         let mut at = rows.start;
         for raw in self.input.batches(rows, &self.columns)? {
             let raw = raw?;
@@ -224,6 +194,10 @@ impl<'a> Job<'a> {
                 .map_err(|error| counted(error, at))
                 .with_context(|| unfit(&self.path, self.artifact))?;
             let enforced = self.enforcer.enforce(&batch, &mut violations)?;
+            let place = |row: usize| at + row as u64;
+            let (enforced, mended) = self.corrections.mend(&batch, &place, enforced)?;
+            violations.quarantined_rows -= mended;
+            aside.add(&batch, &place, &enforced.quarantined)?;
             if enforced.batch.num_rows() > 0 {
                 let answers = self.artifact.answer(&enforced.batch)?;
                 answered.push(self.table(&raw, at as u32, enforced.kept, &answers)?);
@@ -231,7 +205,7 @@ impl<'a> Job<'a> {
             at += raw.num_rows() as u64;
             bar.inc(raw.num_rows() as u64);
         }
-        Ok((answered, violations))
+        Ok((answered, violations, aside))
     }
 
     /// Place in the file, key where there is one, and the answer: a value, or the label and the probability of each class.

@@ -80,7 +80,7 @@ fn shown(answer: &Answer) -> String {
 
 fn once(artifact: &Artifact, prediction: &Prediction) -> Result<Answer> {
     let row = serde_json::from_str(&prediction.row).context("the logged row is not JSON")?;
-    let batch = artifact.reader.read(&[row]).map_err(|problems| {
+    let batch = artifact.reader.read_with(&[row], features::Strangers::PassOverAll).map_err(|problems| {
         anyhow::anyhow!(
             "the logged row can't be read: {}",
             problems.first().map(ToString::to_string).unwrap_or_default()

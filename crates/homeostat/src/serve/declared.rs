@@ -188,7 +188,8 @@ fn rows(artifact: &Artifact, read: &Read) -> ApiResult<Vec<Map<String, Value>>> 
     let mut rows: Vec<Map<String, Value>> = Vec::new();
     for (place, tensor) in read.request.inputs.iter().enumerate() {
         let name = &tensor.name;
-        let column = artifact.contract.column(name).filter(|_| artifact.columns.iter().any(|column| column == name));
+        let declared = artifact.contract.column_or_alias(name);
+        let column = declared.filter(|declared| artifact.columns.contains(&declared.name));
         let Some(column) = column else {
             let hint = vocabulary::suggest::hint(name, artifact.columns.iter().map(String::as_str));
             return Err(malformed(format!("there is no input \"{name}\"{hint}")));

@@ -6,7 +6,7 @@ use crate::clock;
 use crate::project::Project;
 use crate::routing::Deed;
 use anyhow::{Context, Result};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 use std::sync::Arc;
 use storage::Catalog;
 use storage::catalog::{Deed as AuditDeed, Version};
@@ -68,7 +68,15 @@ pub fn open(app: &App, routing: Routing, versions: &[Version]) -> Result<Routes>
             artifacts.insert(place, artifact);
         }
     }
-    Ok(Routes { routing, artifacts })
+    let known = routing.models.keys().map(|model| (model.clone(), known(&app.project, model, &artifacts))).collect();
+    Ok(Routes { routing, artifacts, known })
+}
+
+fn known(project: &Project, model: &str, artifacts: &BTreeMap<(String, u32), Arc<Artifact>>) -> HashSet<String> {
+    let deployed = artifacts.iter().filter(|((name, _), _)| name == model).map(|(_, artifact)| &artifact.contract);
+    let today = project.models.get(model).map(|spec| project.contract_of(spec));
+    let columns = deployed.chain(today).flat_map(|contract| &contract.columns);
+    columns.flat_map(|column| std::iter::once(&column.name).chain(&column.aliases)).cloned().collect()
 }
 
 /// Puts `routing` into force.

@@ -80,6 +80,7 @@ async fn attend(app: &App, job: &mut Job, trace: Option<&Trace>) -> Result<()> {
         .envs(trace.map(|trace| (TRACEPARENT, trace.traceparent())))
         .args(["job", &job.id, "--project"])
         .arg(&app.project.root)
+        .args(app.project.config.project.environment.iter().flat_map(|name| ["--env", name]))
         .stdin(Stdio::null())
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())

@@ -11,7 +11,7 @@ use crate::artifact::Artifact;
 use crate::explain::{self, Parts};
 use arrow::array::{Array, AsArray, RecordBatch};
 use arrow::datatypes::{DataType, Int64Type, TimestampMicrosecondType};
-use features::Violations;
+use features::{Strangers, Violations};
 use serde_json::{Map, Value, json};
 use serving::call::{Call, Stage as Span};
 use serving::lane::{AskError, Order};
@@ -129,7 +129,7 @@ fn prepare(asking: &Asking, route: &Route, call: &mut Call) -> ApiResult<Vec<Par
                 format!("{name}@{version} is routed but not loaded; see the server's log"),
             ),
         })?;
-        let batch = read(state, artifact, rows, &places)?;
+        let batch = read(state, artifact, rows, &places, routes.known(name))?;
         let at = event_times(app, artifact, &batch);
         let keys = keys(artifact, &batch);
         let ids = (0..places.len())
@@ -224,6 +224,7 @@ fn read(
     artifact: &Artifact,
     rows: &[Map<String, Value>],
     places: &[usize],
+    strangers: Strangers<'_>,
 ) -> ApiResult<RecordBatch> {
     let chosen: Vec<Map<String, Value>>;
     let rows = if places.len() == rows.len() {
@@ -243,7 +244,7 @@ fn read(
         let error = format!("row {row}: column \"{}\": {}{more}; no row was answered", text("column"), text("what"));
         ApiError::contract(error, Value::Array(problems))
     };
-    let batch = artifact.reader.read(rows).map_err(|problems| {
+    let batch = artifact.reader.read_with(rows, strangers).map_err(|problems| {
         let listed = problems.iter().map(|p| json!({ "row": places[p.row], "column": p.column, "what": p.what }));
         broken(listed.collect())
     })?;

@@ -113,7 +113,7 @@ fn again(
         for prediction in chunk {
             rows.push(serde_json::from_str(&prediction.row)?);
         }
-        let Ok(batch) = live.reader.read(&rows) else {
+        let Ok(batch) = live.reader.read_with(&rows, features::Strangers::PassOverAll) else {
             tracing::warn!(
                 "model \"{name}\": logged rows no longer fit the live version's contract; they are not profiled"
             );

@@ -16,6 +16,7 @@ use axum::body::{Body, Bytes};
 use axum::extract::{Path, State};
 use axum::http::{HeaderMap, HeaderValue, header};
 use axum::response::{IntoResponse, Response};
+use features::Strangers;
 use inference::Tensor;
 use serde_json::{Map, Value, json};
 use serving::call::{Call, Stage};
@@ -245,7 +246,15 @@ fn table(app: &App, name: &str, body: &Bytes) -> ApiResult<PredictRequest> {
             // Declared columns take their canonical types; others are refused with the rows.
             Some(artifact) => {
                 let given = batch.schema();
-                let columns: Vec<String> = given.fields().iter().map(|field| field.name().clone()).collect();
+                let strange =
+                    |column: &str| matches!(routes.known(name), Strangers::PassOver(known) if known.contains(column));
+                let declared =
+                    |name: &String| artifact.contract.column_or_alias(name).map(|column| column.name.clone());
+                let names = given.fields().iter().map(|field| field.name());
+                // What other versions know is passed over, as in rows; what nobody knows is refused below.
+                let columns: Vec<String> = names
+                    .filter_map(|name| declared(name).or_else(|| (!strange(name)).then(|| name.clone())))
+                    .collect();
                 features::canonical_columns(&batch, &artifact.contract, &columns)
                     .map_err(|error| ApiError::contract(error.to_string(), Value::Array(Vec::new())))?
             }

@@ -15,14 +15,14 @@ use crate::clock;
 use crate::project::{ClockKind, Project};
 use crate::transforms::Worked;
 use arc_swap::ArcSwap;
-use features::Violations;
+use features::{Strangers, Violations};
 use parking_lot::{Mutex, MutexGuard};
 use prometheus_client::registry::Registry;
 use serving::histogram::Histogram;
 use serving::plane::Plane;
 use serving::row_cache::Tally;
 use serving::spans::Exporter;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 use std::hash::{BuildHasher, Hasher};
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
@@ -37,11 +37,18 @@ use vocabulary::{ModelSpec, Routing, Timestamp};
 pub struct Routes {
     pub routing: Routing,
     pub artifacts: BTreeMap<(String, u32), Arc<Artifact>>,
+    /// Of each model, every column that the contract of today or of a deployed version names: callers may send rows of
+    /// before and of today while versions change.
+    pub known: BTreeMap<String, HashSet<String>>,
 }
 
 impl Routes {
     pub fn route(&self, model: &str) -> Option<&Route> {
         self.routing.models.get(model)
+    }
+
+    pub fn known(&self, model: &str) -> Strangers<'_> {
+        self.known.get(model).map_or(Strangers::Refuse, Strangers::PassOver)
     }
 
     pub fn artifact(&self, model: &str, version: u32) -> Option<&Arc<Artifact>> {
