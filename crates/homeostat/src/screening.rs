@@ -6,7 +6,7 @@ use crate::quarantine::{Aside, Corrections, Quarantine};
 use anyhow::{Result, bail};
 use arrow::array::RecordBatch;
 use features::{Enforced, Enforcer, Observed, Report, Validator};
-use inference::{Bundle, section};
+use inference::section;
 use vocabulary::profile::{FeatureReference, Reference};
 use vocabulary::{Contract, ModelSpec, Timestamp};
 
@@ -133,6 +133,6 @@ pub async fn registered(project: &Project, model: &str) -> Result<Vec<FeatureRef
         None => project.catalog().await?.versions(Some(model)).await?.pop().map(|version| version.digest),
     };
     let Some(digest) = digest else { return Ok(Vec::new()) };
-    let bundle = Bundle::decode(&project.blobs().get(&digest)?)?;
+    let bundle = project.bundle(&digest)?;
     Ok(bundle.json::<Reference>(section::REFERENCE)?.features)
 }
