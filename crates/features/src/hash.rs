@@ -17,8 +17,12 @@ pub(crate) enum Purpose {
     Unknown = 4,
     /// The signs of a random projection.
     Projection = 5,
+    /// A run of words or characters of a text.
+    Gram = 6,
+    /// An item of a list.
+    Item = 7,
     /// Values told apart in a window.
-    Distinct = 6,
+    Distinct = 8,
 }
 
 /// A value that can be a category.
@@ -97,6 +101,38 @@ pub(crate) fn slot(hash: u64, bits: u8) -> u32 {
 #[inline]
 pub(crate) fn among(hash: u64, count: u32) -> u32 {
     ((u128::from(hash) * u128::from(count)) >> 64) as u32
+}
+
+/// The hasher of maps that are looked into for every row: their keys come from a pipeline, so that nobody who sends rows
+/// can make them collide, and SipHash would only cost time.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Quick;
+
+impl std::hash::BuildHasher for Quick {
+    type Hasher = QuickHasher;
+
+    fn build_hasher(&self) -> QuickHasher {
+        QuickHasher(SlotHash(0))
+    }
+}
+
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct QuickHasher(SlotHash);
+
+impl std::hash::Hasher for QuickHasher {
+    #[inline]
+    fn write(&mut self, bytes: &[u8]) {
+        self.0 = self.0.bytes(bytes);
+    }
+
+    /// The mark that ends a text; its length is hashed already.
+    #[inline]
+    fn write_u8(&mut self, _: u8) {}
+
+    #[inline]
+    fn finish(&self) -> u64 {
+        self.0.finish()
+    }
 }
 
 /// MurmurHash3's finaliser, a bijection.

@@ -129,6 +129,11 @@ impl Artifact {
 }
 
 impl Artifact {
+    /// The pipeline of this training; earlier ones that are averaged in have their own.
+    pub fn pipeline(&self) -> &Pipeline {
+        &self.pipeline
+    }
+
     /// The version as an ONNX file, earlier trainings included.
     pub fn onnx(&self, form: OnnxInputs) -> Result<Exported> {
         let trainings =

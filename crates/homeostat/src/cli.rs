@@ -93,10 +93,7 @@ pub enum Command {
         model: Option<String>,
     },
     /// Everything about one version
-    Show {
-        /// model@7, model@live, or a digest
-        version: String,
-    },
+    Show(Show),
     /// Paired difference of two versions on the same rows
     Compare(Compare),
     /// Data plane, control loop and dashboard
@@ -257,15 +254,33 @@ pub struct Init {
 }
 
 #[derive(Args, Debug)]
+pub struct Show {
+    /// model@7, model@live, or a digest
+    pub version: String,
+    /// The pipeline as a table: what each step reads, does and gives
+    #[arg(long)]
+    pub pipeline: bool,
+    /// Write the pipeline as a graph for Graphviz
+    #[arg(long, value_name = "FILE")]
+    pub dot: Option<PathBuf>,
+    /// Write the pipeline as a picture
+    #[arg(long, value_name = "FILE")]
+    pub svg: Option<PathBuf>,
+}
+
+#[derive(Args, Debug)]
 pub struct Check {
     /// Transform the model's whole data set as one batch and row by row, and count the differing bits
     #[arg(long)]
     pub parity: bool,
+    /// Count the different values of hashed columns that share a slot
+    #[arg(long)]
+    pub collisions: bool,
     /// Only this model
     #[arg(conflicts_with = "data")]
     pub model: Option<String>,
     /// Hold this Parquet or CSV file against a contract
-    #[arg(long, value_name = "FILE", conflicts_with = "parity")]
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["parity", "collisions"])]
     pub data: Option<PathBuf>,
     /// The contract; not needed where the project has one
     #[arg(long, value_name = "NAME", requires = "data")]

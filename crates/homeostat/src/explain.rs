@@ -43,7 +43,31 @@ pub fn parts(artifact: &Artifact, batch: &RecordBatch, answers: &[Answer]) -> Re
 
 /// The column behind an input, or the part of an instant: what is only another view of a column is left out.
 fn column(input: &str) -> &str {
-    const VIEWS: [&str; 8] = [":missing", ":bin", ":mean", ":log_count", ":sin", ":cos", ":count", ":rest"];
+    const VIEWS: [&str; 16] = [
+        ":missing",
+        ":bin",
+        ":mean",
+        ":log_count",
+        ":sin",
+        ":cos",
+        ":count",
+        ":rest",
+        ":target",
+        ":share",
+        ":target_missing",
+        ":count_missing",
+        ":circle:sine",
+        ":circle:cosine",
+        ":sine",
+        ":cosine",
+    ];
+    // Slots of a text or a list: `title:text:17`.
+    if let Some((bag, slot)) = input.rsplit_once(':')
+        && slot.bytes().all(|byte| byte.is_ascii_digit())
+        && let Some(whole) = bag.strip_suffix(":text").or_else(|| bag.strip_suffix(":items"))
+    {
+        return whole;
+    }
     VIEWS.iter().find_map(|view| input.strip_suffix(view)).unwrap_or(input)
 }
 

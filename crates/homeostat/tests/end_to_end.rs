@@ -13,6 +13,8 @@ mod clients;
 mod contracts;
 #[path = "end_to_end/crash.rs"]
 mod crash;
+#[path = "end_to_end/encodings.rs"]
+mod encodings;
 #[path = "end_to_end/large.rs"]
 mod large;
 #[path = "end_to_end/learning.rs"]

@@ -24,6 +24,11 @@ pub enum LearnError {
     #[error("model \"{model}\": learner.half_life needs a time column; declare time, or leave half_life out")]
     HalfLife { model: String },
     #[error(
+        "model \"{model}\": features.target_statistics need the rows in one piece, since each row sees those before it; \
+         leave them out, or raise [engine] load_bytes_max"
+    )]
+    StreamedStatistics { model: String },
+    #[error(
         "model \"{model}\": column \"{column}\" gives the time, but row {row} of the data has none or is older than the row before it; sort the rows by time"
     )]
     Time { model: String, column: String, row: usize },

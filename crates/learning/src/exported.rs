@@ -10,7 +10,10 @@ use inference::export::{Export, ExportedInput, InputForm, Member, Missing, Sourc
 use inference::{Bundle, Data, OnnxOptions, OnnxRuntimeModel, Predictor, Tensor, TensorModel, open_library, section};
 use vocabulary::Inputs;
 use vocabulary::contract::{ColumnKind, Contract};
-use vocabulary::model::{Difference, LearnerKind, ModelSpec, ReduceMethod, ReduceSpec, Task};
+use vocabulary::model::{
+    CountForm, CountSpec, CyclicSpec, Difference, ExpressionSpec, LearnerKind, LetterCase, ModelSpec, ReduceMethod,
+    ReduceSpec, TargetStatistics, Task, TextSpec, TimePart,
+};
 
 /// Whether ONNX Runtime is installed; a test without it is skipped by its name, or fails where services are required.
 fn library(test: &str) -> bool {
@@ -70,8 +73,8 @@ fn tensor(input: &ExportedInput, rows: &RecordBatch, made: &Inputs, pipeline: &P
     let count = rows.num_rows();
     let data = match input.source {
         Source::Model => panic!("only the pipeline's form is asked for"),
-        Source::Derived => derived(input, rows, made, pipeline),
-        Source::Column => {
+        Source::Derived if rows.column_by_name(&input.name).is_none() => derived(input, rows, made, pipeline),
+        Source::Column | Source::Derived => {
             let column = &rows[input.name.as_str()];
             let valid = |row: usize| column.is_valid(row);
             match (&input.missing, column.data_type()) {
@@ -101,7 +104,17 @@ fn tensor(input: &ExportedInput, rows: &RecordBatch, made: &Inputs, pipeline: &P
             }
         }
     };
-    Tensor::new(input.name.clone(), vec![count, 1], data)
+    Tensor::new(input.name.clone(), vec![count, input.width], data)
+}
+
+/// The rows with the columns that the declaration makes by expressions behind them.
+fn with_expressions(rows: &RecordBatch, spec: &ModelSpec, contract: &Contract) -> RecordBatch {
+    let mut columns: Vec<_> =
+        rows.schema().fields().iter().map(|field| field.name().clone()).zip(rows.columns().to_vec()).collect();
+    for declared in &spec.features.expression {
+        columns.push((declared.name.clone(), features::column_of(&declared.sql, contract, rows).unwrap()));
+    }
+    RecordBatch::try_from_iter_with_nullable(columns.into_iter().map(|(name, column)| (name, column, true))).unwrap()
 }
 
 /// Parts of the instant by hand, and slots from the pipeline itself.
@@ -109,6 +122,12 @@ fn derived(input: &ExportedInput, rows: &RecordBatch, made: &Inputs, pipeline: &
     if let Some(slot) = input.name.strip_suffix(":slot") {
         let place = pipeline.layout().slots.iter().position(|name| name == slot).unwrap();
         return Data::Int64((0..made.rows).map(|row| i64::from(made.slot_row(row)[place])).collect());
+    }
+    if let Some(bag) = input.name.strip_suffix(":dense") {
+        let first = pipeline.layout().dense.iter().position(|column| column.name == format!("{bag}:0")).unwrap();
+        return Data::Fp32(
+            (0..made.rows).flat_map(|row| made.dense_row(row)[first..][..input.width].to_vec()).collect(),
+        );
     }
     let micros = rows["at"].as_primitive::<TimestampMicrosecondType>();
     let hours = |row| micros.value(row).div_euclid(3_600_000_000);
@@ -171,7 +190,8 @@ impl Case {
             .unwrap_or_else(|error| panic!("{}: {error}", self.name));
         let rows = self.rows();
         let made = pipeline.transform(&rows).unwrap();
-        let given: Vec<Tensor> = exported.inputs.iter().map(|input| tensor(input, &rows, &made, &pipeline)).collect();
+        let wide = with_expressions(&rows, &self.spec, &self.contract);
+        let given: Vec<Tensor> = exported.inputs.iter().map(|input| tensor(input, &wide, &made, &pipeline)).collect();
         let answers = model.run(&given, &[0]).unwrap_or_else(|error| panic!("{}: {error}", self.name));
         let Data::Fp64(found) = &answers[0].data else { panic!("answers are doubles") };
         let mut wanted = Vec::new();
@@ -253,6 +273,49 @@ fn networks_from_raw_columns() {
         }
         case.spec.features.numeric_categories = vec!["hour".to_owned()];
         case.check();
+    }
+}
+
+#[test]
+fn encodings_are_made_inside_as_far_as_tensors_can() {
+    if !library("encodings_are_made_inside_as_far_as_tensors_can") {
+        return;
+    }
+    let names = |names: &[&str]| names.iter().map(|name| (*name).to_owned()).collect::<Vec<_>>();
+    let expression = |name: &str, sql: &str| ExpressionSpec { name: name.to_owned(), sql: sql.to_owned() };
+    // Several classes are to be told by the carrier, which is then no input.
+    for task in [Task::Binary, Task::Regression] {
+        for learner in [LearnerKind::Trees, LearnerKind::Linear, LearnerKind::Network] {
+            let mut case = Case::new(task, learner).named("with encodings");
+            case.spec.learner.network.epochs = 2;
+            let features = &mut case.spec.features;
+            features.time_parts = Vec::new();
+            features.expression = vec![
+                expression("blow", "COALESCE(wind, 0.0) * 2 - hour"),
+                expression("first", "UPPER(SUBSTR(carrier, 1, 1))"),
+            ];
+            features.target_statistics =
+                vec![TargetStatistics { columns: names(&["carrier", "hour"]), smoothing: 5.0, min_rows: 2 }];
+            features.counts = vec![CountSpec {
+                columns: names(&["first"]),
+                gives: vec![CountForm::Log, CountForm::Share],
+                min_rows: 1,
+            }];
+            let parts = vec![TimePart::Hour];
+            features.cyclic = vec![CyclicSpec { column: "at".to_owned(), zone: "UTC".to_owned(), parts }];
+            features.text = vec![TextSpec {
+                column: "carrier".to_owned(),
+                slots: 4,
+                words: vec![1],
+                characters: vec![2],
+                scale: None,
+                case: LetterCase::Keep,
+            }];
+            let derived = case.check();
+            for wanted in ["blow", "first", "at:hour", "carrier:text:dense"] {
+                assert!(derived.iter().any(|name| name == wanted), "{}: {wanted} of {derived:?}", case.name);
+            }
+        }
     }
 }
 

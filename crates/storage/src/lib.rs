@@ -5,6 +5,8 @@ pub mod atomic;
 pub mod blobs;
 pub mod catalog;
 pub mod engine;
+#[cfg(test)]
+mod expressions;
 pub mod journal;
 pub mod log;
 pub mod parquet_log;

@@ -3,6 +3,7 @@
 
 pub mod answer;
 pub mod contract;
+pub mod elementary;
 pub mod finding;
 pub mod id;
 pub mod inputs;

@@ -2,7 +2,11 @@
 
 mod features;
 
-pub use features::{Difference, FeatureSpec, ReduceMethod, ReduceSpec, TimePart, TimeParts, VocabularySpec};
+pub use features::{
+    CountForm, CountSpec, CyclicSpec, Difference, DistanceSpec, ExpressionSpec, FeatureSpec, GRAM_MAX, LetterCase,
+    ListForm, ListSpec, ReduceMethod, ReduceSpec, TEXT_SLOTS_MAX, TargetStatistics, TextScale, TextSpec, TimePart,
+    TimeParts, VocabularySpec,
+};
 
 use crate::contract::Scalar;
 use crate::id::Share;
@@ -499,25 +503,16 @@ impl ModelSpec {
                 column(role, name);
             }
         }
-        for name in self.features.columns.iter().chain(&self.features.exclude) {
-            column("features", name);
+        let derived: Vec<&str> = self.features.derived_names().collect();
+        for (role, name) in self.features.named_columns() {
+            if !derived.contains(&name) {
+                column(role, name);
+            }
         }
-        for parts in &self.features.time_parts {
-            column("features.time_parts", &parts.column);
+        for name in derived.iter().filter(|name| contract.column(name).is_some()) {
+            say(format!("features make a column \"{name}\", which the contract declares too; give it another name"));
         }
-        for name in self.features.cross.iter().flatten() {
-            column("features.cross", name);
-        }
-        for difference in &self.features.difference {
-            column("features.difference", &difference.later);
-            column("features.difference", &difference.earlier);
-        }
-        for name in &self.features.numeric_categories {
-            column("features.numeric_categories", name);
-        }
-        for name in self.features.reduce.iter().flat_map(|reduce| &reduce.columns) {
-            column("features.reduce", name);
-        }
+        self.features.problems().into_iter().for_each(&mut say);
         match (self.task, self.classes.len()) {
             (Task::Multiclass, 2..=CLASSES_MAX) => {
                 let mut names = self.class_names();

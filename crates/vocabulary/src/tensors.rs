@@ -2,12 +2,15 @@
 //! no pipeline. Says what is computed, not how.
 
 use crate::contract::ColumnKind;
+use std::collections::BTreeMap;
 
 /// The steps in the pipeline's order: their dense columns and slots, one after another, are the layout's.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct TensorSteps {
-    /// The columns that the pipeline reads, and their types.
+    /// The columns that the steps read, and their types.
     pub columns: Vec<(String, ColumnKind)>,
+    /// Those of them that are computed from others, and how, for a person: whoever asks must work them out.
+    pub derived: BTreeMap<String, String>,
     pub steps: Vec<TensorStep>,
 }
 
@@ -27,6 +30,8 @@ pub enum TensorStep {
     Part(Part),
     /// A slot that tensors cannot make: whoever asks must give it.
     Given(Given),
+    /// Dense columns that tensors cannot make: a matrix of this width.
+    GivenDense { given: Given, width: u32 },
 }
 
 /// A number of a row, in double precision.
@@ -103,9 +108,15 @@ pub enum PartGives {
         circle: Vec<[f32; 2]>,
     },
     Binned(Bins),
+    /// Sine and cosine by the part's value: two dense columns.
+    Circle {
+        /// The value of the second entry; the first is that of a missing instant.
+        least: i32,
+        points: Vec<[f32; 2]>,
+    },
 }
 
-/// A slot that has to be given.
+/// A slot or dense columns that have to be given.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Given {
     /// As the layout has it.

@@ -37,6 +37,38 @@ pub(super) fn circle(part: TimePart) -> Vec<[f32; 2]> {
     if circle.is_empty() { circle } else { [&[[0.0; 2]], circle.as_slice()].concat() }
 }
 
+/// Sine and cosine of each value of a part from the least; empty for the year.
+pub(super) fn points(part: TimePart) -> Vec<[f32; 2]> {
+    let Some((_, count)) = range(part) else { return Vec::new() };
+    let point = |value: u32| {
+        let (sine, cosine) = sine_cosine(f64::from(value) / f64::from(count));
+        [sine as f32 + 0.0, cosine as f32 + 0.0]
+    };
+    (0..count).map(point).collect()
+}
+
+/// A part as a place on a circle, whatever the recipe.
+#[derive(Clone, Debug)]
+pub(super) struct Circle {
+    part: TimePart,
+    least: i32,
+    points: Vec<[f32; 2]>,
+    missing: [f32; 2],
+}
+
+impl Circle {
+    /// `None` for the year.
+    pub(super) fn new(part: TimePart, missing: f32) -> Option<Circle> {
+        let (least, _) = range(part)?;
+        Some(Circle { part, least, points: points(part), missing: [missing; 2] })
+    }
+
+    #[inline]
+    pub(super) fn point(&self, local: Option<&DateTime<Tz>>) -> [f32; 2] {
+        local.map_or(self.missing, |local| self.points[(part_of(local, self.part) - self.least) as usize])
+    }
+}
+
 /// A part, ready to run.
 #[derive(Clone, Debug)]
 pub(super) struct CalendarPart {
@@ -57,14 +89,10 @@ enum Rows {
 
 impl CalendarPart {
     pub(super) fn new(part: TimePart, years: &[i32]) -> CalendarPart {
-        let Some((least, count)) = range(part) else {
+        let Some((least, _)) = range(part) else {
             return CalendarPart { part, rows: Rows::Years(years.to_vec()), circle: Vec::new() };
         };
-        let place = |value: u32| {
-            let (sine, cosine) = sine_cosine(f64::from(value) / f64::from(count));
-            [sine as f32 + 0.0, cosine as f32 + 0.0]
-        };
-        let circle = if comes_round(part) { (0..count).map(place).collect() } else { Vec::new() };
+        let circle = if comes_round(part) { points(part) } else { Vec::new() };
         CalendarPart { part, rows: Rows::From(least), circle }
     }
 

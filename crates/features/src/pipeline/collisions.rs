@@ -25,7 +25,8 @@ pub struct CollisionReport {
     /// The share that an ideal hash would have: `1 - (1 - 1/slots)^(values - 1)`. 0 where each slot column has its own
     /// table: known values have a row each there.
     pub expected_share: f64,
-    /// By slot column: different values, and how many share their slot.
+    /// By slot column: different values, and how many share their slot. Texts and lists, whose slots are dense columns
+    /// of their own, stand here and not in the sums above.
     pub columns: BTreeMap<String, ColumnCollisions>,
 }
 
@@ -44,7 +45,7 @@ pub(super) fn report(program: &Program, layout: &Layout, columns: &[Values<'_>],
         }
     }
     if program.slot_width == 0 {
-        return CollisionReport::default();
+        return CollisionReport { columns: bags(program, layout, columns, rows), ..CollisionReport::default() };
     }
     let shared = layout.tables.is_empty();
     let table = |column: usize| if shared { 0 } else { column };
@@ -56,6 +57,7 @@ pub(super) fn report(program: &Program, layout: &Layout, columns: &[Values<'_>],
         table_bits: program.table_bits,
         slots: if shared { 1 << program.table_bits } else { layout.tables.iter().map(|rows| u64::from(*rows)).sum() },
         slots_used: tenants.len() as u64,
+        columns: bags(program, layout, columns, rows),
         ..CollisionReport::default()
     };
     for (place, (name, values)) in layout.slots.iter().zip(&seen).enumerate() {
@@ -72,6 +74,25 @@ pub(super) fn report(program: &Program, layout: &Layout, columns: &[Values<'_>],
         report.expected_share = 1.0 - (1.0 - 1.0 / report.slots as f64).powf((report.values - 1) as f64);
     }
     report
+}
+
+/// The contents of texts and lists, each in its own slots.
+fn bags(program: &Program, layout: &Layout, columns: &[Values<'_>], rows: usize) -> BTreeMap<String, ColumnCollisions> {
+    let of = |op: &Op| {
+        let Op::Bag { bag, dense } = op else { return None };
+        let mut slots: HashMap<u64, u32> = HashMap::new();
+        (0..rows).for_each(|row| {
+            bag.contents(columns, row, &mut |hash, slot| {
+                slots.insert(hash, slot);
+            });
+        });
+        let mut tenants: HashMap<u32, u64> = HashMap::new();
+        slots.values().for_each(|slot| *tenants.entry(*slot).or_default() += 1);
+        let colliding_values = slots.values().filter(|slot| tenants[slot] > 1).count() as u64;
+        let name = layout.dense[*dense].name.trim_end_matches(":0").to_owned();
+        Some((name, ColumnCollisions { values: slots.len() as u64, colliding_values }))
+    };
+    program.ops.iter().filter_map(of).collect()
 }
 
 /// Adds the hash of a row's value and its slot under each slot column.
@@ -102,6 +123,8 @@ fn note(op: &Op, bits: u8, columns: &[Values<'_>], row: usize, buffer: &mut Stri
         | Op::Projection { .. }
         | Op::Codes { .. }
         | Op::Means { .. }
+        | Op::Cyclic { .. }
+        | Op::Bag { .. }
         | Op::DenseParts { .. } => {}
     }
 }

@@ -43,7 +43,9 @@ impl Pipeline {
     /// after the last one known. They stand behind the known ones; the rows that all other values share move up. Scales,
     /// means and all the rest stay as they are. For [`Recipe::Network`]; others have no such tables and stay the same.
     pub fn extended(&self, batch: &RecordBatch, fit_rows: &[u32], growth: &Growth) -> Result<Extended, FeatureError> {
-        let columns = self.program.columns(batch, &self.stored.columns)?;
+        let views = self.program.columns(batch, &self.stored.columns)?;
+        let derived = self.program.derive(&views, batch.num_rows());
+        let columns = self.with_derived(&views, &derived)?;
         let rows = || fit_rows.iter().map(|row| *row as usize);
         let mut stored = self.stored.clone();
         let (mut slot, mut censuses) = (0, Vec::new());
@@ -103,7 +105,7 @@ impl Pipeline {
 }
 
 fn place(stored: &Stored, name: &str) -> usize {
-    stored.columns.iter().position(|column| column.name == name).expect("a pipeline names the columns of its steps")
+    stored.place(name).expect("a pipeline names the columns of its steps")
 }
 
 /// The rows that values had before, as the batch shows it: each new row stands for a value that occurs there. A row that

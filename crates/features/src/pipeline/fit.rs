@@ -1,21 +1,27 @@
 //! Taking a plan's statistics from the rows that are learned from.
 
 mod categories;
+mod statistics;
 
-use super::plan::{Planned, plan};
+use super::derived::Derived;
+use super::plan::{Planned, derived, plan, widened};
 use super::program::{Scale, Source};
 use super::reduce::{self, PCA_COLUMNS_MAX};
 use super::step::{NumberSource, Standard, Step, layout};
 use super::table::{Census, share_out};
 use super::transform;
-use super::{Fitted, InputColumn, PIPELINE_FORMAT, Pipeline, Recipe, Stored, TrainingOrder};
+use super::{Fitted, InputColumn, PIPELINE_FORMAT, PIPELINE_FORMAT_PLAIN, Pipeline, Recipe, Stored, TrainingOrder};
 use crate::FeatureError;
+use crate::canonical::arrow_type;
 use crate::columns::{Values, column_index};
 use crate::statistics::{edges, mean_and_deviation, quantile, sorted_finite};
-use arrow::record_batch::RecordBatch;
-use std::collections::{BTreeSet, HashMap};
+use arrow::datatypes::{Field, Schema};
+use arrow::record_batch::{RecordBatch, RecordBatchOptions};
+use std::collections::{BTreeSet, HashMap, HashSet};
+use std::sync::Arc;
 use vocabulary::ModelSpec;
 use vocabulary::contract::Contract;
+use vocabulary::inputs::Layout;
 use vocabulary::model::{ReduceMethod, TimePart};
 
 /// Bins of a number for linear models. A judgement: fine enough to bend a line, coarse enough that each has rows.
@@ -41,15 +47,23 @@ pub(super) fn fit(
     if data.rows.is_empty() {
         return Err(FeatureError::Declaration(format!("model \"{}\": there are no rows to learn from", spec.name)));
     }
-    let planned = plan(spec, contract, recipe)?;
+    let mut derived = derived(spec, contract)?;
+    let wide = widened(contract, &derived);
+    let batch = with_derived(contract, &derived, data.batch)?;
+    let data = &FitData { batch: &batch, ..*data };
+    let planned = plan(spec, &wide, &derived, recipe)?;
     let (columns, notes) = (HashMap::new(), planned.notes);
-    let mut fitter = Fitter { data, spec, contract, recipe, seed, columns, censuses: Vec::new(), notes };
+    let mut fitter = Fitter { data, spec, contract: &wide, recipe, seed, columns, censuses: Vec::new(), notes };
     let mut steps = Vec::new();
     for planned in planned.steps {
         steps.extend(fitter.step(planned)?);
     }
     fitter.fill_tables(&mut steps);
-    let used = |name: &str| steps.iter().any(|step| step.columns().contains(&name));
+    derived.retain(|made| steps.iter().any(|step| step.columns().contains(&made.name.as_str())));
+    let used = |name: &str| {
+        steps.iter().any(|step| step.columns().contains(&name))
+            || derived.iter().any(|made| made.columns().contains(&name))
+    };
     let columns = contract.columns.iter().filter(|column| used(&column.name));
     let columns = columns.map(|column| InputColumn { name: column.name.clone(), kind: column.kind }).collect();
     let layout = layout(recipe, &steps, spec.learner.linear.table_bits);
@@ -67,9 +81,42 @@ pub(super) fn fit(
             data.rows.len()
         ));
     }
-    let stored = Stored { format: PIPELINE_FORMAT, recipe, seed, columns, steps, layout, order };
+    let newer = !derived.is_empty() || steps.iter().any(Step::is_of_format_3);
+    if newer && let Some(name) = given_twice(&layout) {
+        let what = format!("model \"{}\": two declarations of features give \"{name}\"; take one out", spec.name);
+        return Err(FeatureError::Declaration(what));
+    }
+    let format = if newer { PIPELINE_FORMAT } else { PIPELINE_FORMAT_PLAIN };
+    let stored = Stored { format, recipe, seed, columns, derived, steps, layout, order };
     let pipeline = Pipeline::try_from(stored).map_err(FeatureError::Pipeline)?;
     Ok(Fitted { pipeline, notes })
+}
+
+/// The batch with the derived columns behind its own.
+fn with_derived(contract: &Contract, derived: &[Derived], batch: &RecordBatch) -> Result<RecordBatch, FeatureError> {
+    if derived.is_empty() {
+        return Ok(batch.clone());
+    }
+    let mut fields = batch.schema_ref().fields().to_vec();
+    let mut arrays = batch.columns().to_vec();
+    for made in derived {
+        let view = |name: &str| {
+            let kind = contract.column(name).expect("what is derived names declared columns").kind;
+            let index = column_index(batch.schema_ref(), name, usize::MAX)?;
+            Values::new(batch.column(index), name, kind)
+        };
+        let views = made.columns().into_iter().map(view).collect::<Result<Vec<_>, _>>()?;
+        arrays.push(made.column(&views, batch.num_rows()));
+        fields.push(Arc::new(Field::new(&made.name, arrow_type(made.kind), true)));
+    }
+    let options = RecordBatchOptions::new().with_row_count(Some(batch.num_rows()));
+    Ok(RecordBatch::try_new_with_options(Arc::new(Schema::new(fields)), arrays, &options)?)
+}
+
+fn given_twice(layout: &Layout) -> Option<&str> {
+    let mut seen = HashSet::new();
+    let names = layout.dense.iter().map(|column| column.name.as_str());
+    names.chain(layout.slots.iter().map(String::as_str)).find(|name| !seen.insert(*name))
 }
 
 struct Fitter<'a> {
@@ -95,6 +142,9 @@ impl<'a> Fitter<'a> {
             Planned::Key(column) => self.key(column),
             Planned::Means(columns) => self.means(columns),
             Planned::Parts { column, zone, parts } => self.parts(column, zone, parts),
+            Planned::Statistics { columns, gives, min_rows } => self.statistics(columns, gives, min_rows),
+            Planned::Cyclic { column, zone, parts } => self.cyclic(column, zone, parts),
+            Planned::Bag { column, content, scale, slots } => self.bag(column, content, scale, slots),
         }
     }
 

@@ -5,10 +5,14 @@
 //! positive; every sum has a fixed order; nothing at transform time calls a function whose last bit may differ between
 //! platforms (logarithms are taken at fit and stored).
 
+mod bag;
 mod calendar;
 mod collisions;
+mod derived;
+mod describe;
 mod extend;
 mod fit;
+mod graph;
 mod means;
 mod plan;
 mod program;
@@ -22,10 +26,15 @@ mod training;
 mod transform;
 
 pub use collisions::CollisionReport;
+pub use describe::StepCard;
 pub use extend::{Extended, Growth};
+pub(crate) use transform::local;
 
 use crate::FeatureError;
+use crate::columns::Values;
+use arrow::array::ArrayRef;
 use arrow::record_batch::RecordBatch;
+use derived::Derived;
 use program::Program;
 use serde::{Deserialize, Serialize};
 use step::Step;
@@ -33,9 +42,12 @@ use vocabulary::contract::{ColumnKind, Contract};
 use vocabulary::inputs::{Inputs, Layout};
 use vocabulary::{Digest, ModelSpec};
 
-/// Version of the pipeline's form on disk. 2 brought tables of their own, means of classes and projections; what 1 had
-/// is written as before.
-pub const PIPELINE_FORMAT: u32 = 2;
+/// Version of the pipeline's form on disk. 2 brought tables of their own, means of classes and projections; 3 derived
+/// columns, statistics, circles and bags. What an earlier one had is written as before, and what needs nothing of 3 is
+/// written as 2, so that a training of before gives the bytes of before.
+pub const PIPELINE_FORMAT: u32 = 3;
+/// The form of what needs nothing newer.
+const PIPELINE_FORMAT_PLAIN: u32 = 2;
 /// The oldest form that is still read.
 const PIPELINE_FORMAT_OLDEST: u32 = 1;
 
@@ -78,6 +90,8 @@ struct Stored {
     /// Seed of the slots' hash.
     seed: u64,
     columns: Vec<InputColumn>,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    derived: Vec<Derived>,
     steps: Vec<Step>,
     layout: Layout,
     order: TrainingOrder,
@@ -122,6 +136,12 @@ impl Pipeline {
         fit::fit(spec, contract, recipe, &fit::FitData { batch, rows: fit_rows, target }, seed)
     }
 
+    /// Whether the declaration can be planned over the contract's columns, expressions included, without any data.
+    pub fn check(spec: &ModelSpec, contract: &Contract, recipe: Recipe) -> Result<(), FeatureError> {
+        let derived = plan::derived(spec, contract)?;
+        plan::plan(spec, &plan::widened(contract, &derived), &derived, recipe).map(|_| ())
+    }
+
     /// Names and kinds of what [`Pipeline::transform`] gives.
     pub fn layout(&self) -> &Layout {
         &self.stored.layout
@@ -157,8 +177,7 @@ impl Pipeline {
 
     /// The inputs of each row. Rows do not see each other: a batch of n gives the bits of n batches of one.
     pub fn transform(&self, batch: &RecordBatch) -> Result<Inputs, FeatureError> {
-        let columns = self.program.columns(batch, &self.stored.columns)?;
-        Ok(self.program.run(&columns, batch.num_rows()))
+        self.over(batch, |columns| Ok(self.program.run(columns, batch.num_rows())))
     }
 
     /// The inputs of rows that are learned from. Differs from [`Pipeline::transform`] in the target means alone: that
@@ -169,20 +188,64 @@ impl Pipeline {
     ///
     /// `target` has one value for each row of `batch`, which should hold the rows that the pipeline was fitted on.
     pub fn transform_training(&self, batch: &RecordBatch, target: &[f64], seed: u64) -> Result<Inputs, FeatureError> {
+        self.over(batch, |columns| {
+            let mut inputs = self.program.run(columns, batch.num_rows());
+            training::replace_means(&self.program, &self.stored.order, columns, batch, target, seed, &mut inputs)?;
+            Ok(inputs)
+        })
+    }
+
+    /// Whether [`Pipeline::transform_training`] gives anything else than [`Pipeline::transform`]: whether categories are
+    /// replaced by what the target was.
+    pub fn learns_from_targets(&self) -> bool {
+        self.program.learns_from_targets()
+    }
+
+    /// Hands over views of the input columns and, behind them, of the derived ones.
+    fn over<R>(
+        &self,
+        batch: &RecordBatch,
+        run: impl FnOnce(&[Values<'_>]) -> Result<R, FeatureError>,
+    ) -> Result<R, FeatureError> {
         let columns = self.program.columns(batch, &self.stored.columns)?;
-        let mut inputs = self.program.run(&columns, batch.num_rows());
-        training::replace_means(&self.program, &self.stored.order, &columns, batch, target, seed, &mut inputs)?;
-        Ok(inputs)
+        if self.stored.derived.is_empty() {
+            return run(&columns);
+        }
+        let derived = self.program.derive(&columns, batch.num_rows());
+        run(&self.with_derived(&columns, &derived)?)
+    }
+
+    fn with_derived<'a>(
+        &self,
+        columns: &[Values<'a>],
+        derived: &'a [ArrayRef],
+    ) -> Result<Vec<Values<'a>>, FeatureError> {
+        let made = self.stored.derived.iter().zip(derived);
+        let made = made.map(|(column, array)| Values::new(array, &column.name, column.kind));
+        columns.iter().copied().map(Ok).chain(made).collect()
     }
 
     /// How often different values share a slot, over the values of `batch`.
     pub fn collisions(&self, batch: &RecordBatch) -> Result<CollisionReport, FeatureError> {
-        let columns = self.program.columns(batch, &self.stored.columns)?;
-        Ok(collisions::report(&self.program, &self.stored.layout, &columns, batch.num_rows()))
+        self.over(batch, |columns| {
+            Ok(collisions::report(&self.program, &self.stored.layout, columns, batch.num_rows()))
+        })
     }
 }
 
 impl Stored {
+    /// The place of a column among the batch's and the derived ones behind them.
+    fn place(&self, name: &str) -> Option<usize> {
+        let own = self.columns.iter().map(|column| &column.name);
+        own.chain(self.derived.iter().map(|derived| &derived.name)).position(|known| known == name)
+    }
+
+    fn kind(&self, name: &str) -> Option<ColumnKind> {
+        let own = self.columns.iter().map(|column| (&column.name, column.kind));
+        let all = own.chain(self.derived.iter().map(|derived| (&derived.name, derived.kind)));
+        all.into_iter().find(|(known, _)| *known == name).map(|(_, kind)| kind)
+    }
+
     fn to_json(&self) -> Vec<u8> {
         serde_json::to_vec(self).expect("a pipeline holds finite numbers and string keys only")
     }

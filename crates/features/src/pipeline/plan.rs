@@ -1,12 +1,17 @@
 //! From the declaration to a list of steps, before any statistics: which columns are used, and as what.
 
+mod encodings;
+
+pub(super) use encodings::{derived, widened};
+
 use super::Recipe;
+use super::bag::Content;
+use super::derived::Derived;
 use super::step::NumberSource;
 use crate::FeatureError;
-use chrono_tz::{TZ_VARIANTS, Tz};
 use std::collections::HashSet;
 use vocabulary::contract::{ColumnKind, Contract};
-use vocabulary::model::{ModelSpec, ReduceMethod, TimePart};
+use vocabulary::model::{CountForm, ModelSpec, ReduceMethod, TextScale, TimePart};
 use vocabulary::suggest;
 
 /// What an instant gives when nothing is declared. The day of the year is left out: a model that has seen less than a
@@ -29,7 +34,7 @@ pub(super) enum Planned {
     /// does.
     Category {
         column: String,
-        means: Option<bool>,
+        means: Means,
     },
     /// An int column that is named like a key: a category beside the number, if the values look like it.
     Key(String),
@@ -39,6 +44,39 @@ pub(super) enum Planned {
         zone: String,
         parts: Vec<TimePart>,
     },
+    Statistics {
+        columns: Vec<String>,
+        gives: PlannedGives,
+        min_rows: u32,
+    },
+    Cyclic {
+        column: String,
+        zone: String,
+        parts: Vec<TimePart>,
+    },
+    Bag {
+        column: String,
+        content: Content,
+        scale: TextScale,
+        slots: u32,
+    },
+}
+
+/// Whether a category for trees becomes target means.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Means {
+    /// Where it has many values.
+    IfMany,
+    Always,
+    Never,
+    /// It has declared statistics; codes beside them where it has few values.
+    Declared,
+}
+
+#[derive(Clone, Debug, PartialEq)]
+pub(super) enum PlannedGives {
+    Target { smoothing: f64 },
+    Counts(Vec<CountForm>),
 }
 
 pub(super) struct Plan {
@@ -48,18 +86,29 @@ pub(super) struct Plan {
 
 struct Planner<'a> {
     spec: &'a ModelSpec,
+    /// With the derived columns behind its own.
     contract: &'a Contract,
+    derived: &'a [Derived],
     plan: Plan,
 }
 
-pub(super) fn plan(spec: &ModelSpec, contract: &Contract, recipe: Recipe) -> Result<Plan, FeatureError> {
+/// `contract` has the derived columns behind its own.
+pub(super) fn plan(
+    spec: &ModelSpec,
+    contract: &Contract,
+    derived: &[Derived],
+    recipe: Recipe,
+) -> Result<Plan, FeatureError> {
     let plan = Plan { steps: Vec::new(), notes: Vec::new() };
-    let mut planner = Planner { spec, contract, plan };
+    let mut planner = Planner { spec, contract, derived, plan };
     let means = planner.target_means()?;
     planner.columns(recipe, &means)?;
     planner.times()?;
     planner.differences()?;
     planner.crosses(recipe, means)?;
+    planner.statistics()?;
+    planner.cyclic(recipe)?;
+    planner.bags(recipe)?;
     planner.reduce()?;
     let Planner { mut plan, .. } = planner;
     let mut seen: Vec<Planned> = Vec::new();
@@ -105,8 +154,9 @@ impl Planner<'_> {
         let reserved: HashSet<&str> = self.spec.reserved_columns().chain(self.contract.key.as_deref()).collect();
         for column in &self.contract.columns {
             let name = column.name.as_str();
-            let wanted = if listed.is_empty() { !reserved.contains(name) } else { listed.contains(name) };
-            if !wanted || features.exclude.contains(&column.name) {
+            let made = self.derived.iter().any(|derived| derived.name == name);
+            let wanted = made || if listed.is_empty() { !reserved.contains(name) } else { listed.contains(name) };
+            if !wanted || features.exclude.contains(&column.name) || self.is_taken_apart(name) {
                 continue;
             }
             let named = features.numeric_categories.contains(&column.name);
@@ -121,13 +171,19 @@ impl Planner<'_> {
                 }
                 (ColumnKind::String, Recipe::Trees) => {
                     let named = means.iter().any(|columns| *columns == [name]);
-                    let means = (!features.target_mean.is_empty()).then_some(named);
+                    let means = match (features.target_mean.is_empty(), named) {
+                        (_, true) => Means::Always,
+                        (_, false) if self.has_statistics(name) => Means::Declared,
+                        (true, _) => Means::IfMany,
+                        (false, _) => Means::Never,
+                    };
                     Planned::Category { column: name.to_owned(), means }
                 }
             };
             self.plan.steps.push(step);
             let declared = recipe == Recipe::Trees && !means.is_empty();
             let planned = declared || features.cross.iter().any(|columns| columns.contains(&column.name));
+            let planned = planned || self.has_statistics(name);
             if kind == ColumnKind::Int && is_named_like_a_key(name) && !planned {
                 self.plan.steps.push(Planned::Key(name.to_owned()));
             }
@@ -180,12 +236,7 @@ impl Planner<'_> {
         for declared in &features.time_parts {
             let role = "features.time_parts";
             self.expect(role, &declared.column, &[ColumnKind::Timestamp])?;
-            if declared.zone.parse::<Tz>().is_err() {
-                let hint = suggest::hint(&declared.zone, TZ_VARIANTS.iter().map(|zone| zone.name()));
-                let zone = &declared.zone;
-                let what = format!("{role}: \"{zone}\" is not in the time-zone database{hint}");
-                return Err(declaration(self.spec, what));
-            }
+            self.zone(role, &declared.zone)?;
             let (column, zone, parts) = (declared.column.clone(), declared.zone.clone(), declared.parts.clone());
             self.plan.steps.push(Planned::Parts { column, zone, parts });
         }
@@ -201,7 +252,10 @@ impl Planner<'_> {
             if features.time_parts.is_empty() {
                 let (column, zone, parts) = (name.clone(), "UTC".to_owned(), DEFAULT_PARTS.to_vec());
                 self.plan.steps.push(Planned::Parts { column, zone, parts });
-            } else if !own_time && !features.time_parts.iter().any(|declared| declared.column == *name) {
+            } else if !own_time
+                && !features.time_parts.iter().any(|declared| declared.column == *name)
+                && !features.cyclic.iter().any(|declared| declared.column == *name)
+            {
                 let note = format!("column \"{name}\" is an instant without features.time_parts; it is left out");
                 self.plan.notes.push(note);
             }

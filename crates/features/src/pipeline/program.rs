@@ -1,17 +1,21 @@
 //! The steps as they run: names are places, categories are tables, hashes have their prefixes.
 
-use super::calendar::CalendarPart;
+use super::bag::Bag;
+use super::calendar::{CalendarPart, Circle};
+use super::derived::Derived;
 use super::means::Encoder;
 use super::step::{NumberSource, Standard, Step, layout, part_name};
 use super::table::Table;
-use super::{InputColumn, Recipe, Stored};
-use crate::hash::{Atom, Purpose, SlotHash};
+use super::{Recipe, Stored};
+use crate::hash::{Atom, Purpose, Quick, SlotHash};
 use chrono_tz::Tz;
 use std::collections::HashMap;
 use vocabulary::model::TimePart;
 
 #[derive(Clone, Debug)]
 pub(super) struct Program {
+    /// Their columns stand behind those of the batch, in this order.
+    pub(super) derived: Vec<DerivedOp>,
     pub(super) ops: Vec<Op>,
     pub(super) dense_width: usize,
     pub(super) slot_width: usize,
@@ -25,13 +29,22 @@ pub(super) enum Op {
     Scaled { from: Source, scale: Scale, bins: BinSlots, dense: usize, slot: usize },
     Standard { from: Source, scale: Scale, dense: usize },
     Projection { inputs: Vec<(Source, Scale)>, factor: f64, weights: Vec<Vec<f64>>, dense: usize },
-    Codes { columns: [usize; 1], codes: HashMap<String, f32>, unseen: f32, dense: usize },
+    Codes { columns: [usize; 1], codes: HashMap<String, f32, Quick>, unseen: f32, dense: usize },
     Means { encoder: Encoder, dense: usize },
     Category { columns: Vec<usize>, prefix: SlotHash, slot: usize },
     Vocabulary { table: Table, slot: usize },
     DenseParts { column: usize, zone: Tz, parts: Vec<TimePart>, dense: usize },
     SlotParts { column: usize, zone: Tz, parts: Vec<(TimePart, SlotHash)>, slot: usize },
     Calendar { column: usize, zone: Tz, parts: Vec<CalendarPart>, dense: usize, slot: usize },
+    Cyclic { column: usize, zone: Tz, circles: Vec<Circle>, dense: usize },
+    Bag { bag: Bag, dense: usize },
+}
+
+/// A derived column: the places of what it reads, and what it computes.
+#[derive(Clone, Debug)]
+pub(super) struct DerivedOp {
+    pub(super) places: Vec<usize>,
+    pub(super) derived: Derived,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -96,7 +109,8 @@ impl Program {
         if own > 0 && own != stored.layout.slots.len() {
             return Err("some of its slots have a table of their own, and some do not; the file was changed".to_owned());
         }
-        let mut program = Program { ops: Vec::new(), dense_width: 0, slot_width: 0, table_bits };
+        let derived = stored.derived.iter().map(|derived| derived_op(stored, derived)).collect::<Result<_, _>>()?;
+        let mut program = Program { derived, ops: Vec::new(), dense_width: 0, slot_width: 0, table_bits };
         for step in &stored.steps {
             step.check()?;
             let op = program.op(step, stored)?;
@@ -107,9 +121,9 @@ impl Program {
 
     /// Compiles one step and reserves its places.
     fn op(&mut self, step: &Step, stored: &Stored) -> Result<Op, String> {
-        let place = |name: &str| place(&stored.columns, name);
+        let place = |name: &str| place(stored, name);
         let places = |names: &[String]| names.iter().map(|name| place(name)).collect::<Result<Vec<_>, _>>();
-        let source = |from: &NumberSource| source(&stored.columns, from);
+        let source = |from: &NumberSource| source(stored, from);
         Ok(match step {
             Step::Number { from } => Op::Number { from: source(from)?, dense: self.dense(1) },
             Step::Scaled { from, low, high, mean, scale, edges } => Op::Scaled {
@@ -135,13 +149,12 @@ impl Program {
             },
             Step::Means { columns, prior, smoothing, entries } => {
                 let encoder = Encoder::of_quantity(places(columns)?, *prior, *smoothing, entries);
-                Op::Means { encoder, dense: self.dense(2) }
+                Op::Means { dense: self.dense(encoder.width()), encoder }
             }
             Step::ClassMeans { columns, classes, priors, smoothing, entries } => {
                 let classes = classes.iter().map(|class| class.place).collect();
                 let encoder = Encoder::of_classes(places(columns)?, classes, priors, *smoothing, entries);
-                let dense = self.dense(priors.len() + 1);
-                Op::Means { encoder, dense }
+                Op::Means { dense: self.dense(encoder.width()), encoder }
             }
             Step::Category { columns } => {
                 let prefix = prefix(stored, Purpose::Category, columns);
@@ -152,6 +165,21 @@ impl Program {
                 let table = Table::new(places(columns)?, values, *buckets, prefix);
                 let table = table.ok_or_else(|| format!("{columns:?} know a value twice; the file was changed"))?;
                 Op::Vocabulary { table, slot: self.slots(1) }
+            }
+            Step::Statistics(statistics) => {
+                let encoder = Encoder::of_statistics(places(&statistics.columns)?, statistics);
+                Op::Means { dense: self.dense(encoder.width()), encoder }
+            }
+            Step::Cyclic { column, zone, parts } => {
+                let circles = parts.iter().filter_map(|part| Circle::new(*part, missing(stored.recipe)));
+                let (column, zone, circles) = (place(column)?, time_zone(zone)?, circles.collect());
+                Op::Cyclic { column, zone, circles, dense: self.dense(2 * parts.len()) }
+            }
+            Step::Bag { column, content, scale, slots } => {
+                let (place, width) = (place(column)?, *slots as usize);
+                let bag =
+                    Bag::new([place, width], content.clone(), *scale, (stored.seed, column), missing(stored.recipe));
+                Op::Bag { bag, dense: self.dense(width) }
             }
             Step::Parts { column, zone, parts } => self.parts(stored, column, zone, parts)?,
             Step::Calendar { column, zone, parts, years } => {
@@ -169,7 +197,7 @@ impl Program {
 
     fn parts(&mut self, stored: &Stored, column: &str, zone: &str, parts: &[TimePart]) -> Result<Op, String> {
         let zone = time_zone(zone)?;
-        let place = place(&stored.columns, column)?;
+        let place = place(stored, column)?;
         Ok(match stored.recipe {
             Recipe::Trees => {
                 Op::DenseParts { column: place, zone, parts: parts.to_vec(), dense: self.dense(parts.len()) }
@@ -182,6 +210,11 @@ impl Program {
                 Op::SlotParts { column: place, zone, parts: parts.iter().map(prefixed).collect(), slot }
             }
         })
+    }
+
+    /// Whether rows that are learned from are encoded by the targets of others.
+    pub(super) fn learns_from_targets(&self) -> bool {
+        self.ops.iter().any(|op| matches!(op, Op::Means { encoder, .. } if encoder.means() > 0))
     }
 
     fn dense(&mut self, width: usize) -> usize {
@@ -204,16 +237,33 @@ fn time_zone(name: &str) -> Result<Tz, String> {
     name.parse().map_err(|_| format!("\"{name}\" is not a time zone"))
 }
 
-fn source(columns: &[InputColumn], from: &NumberSource) -> Result<Source, String> {
+/// What a missing value gives: learners but trees take finite numbers alone.
+fn missing(recipe: Recipe) -> f32 {
+    if recipe == Recipe::Trees { f32::NAN } else { 0.0 }
+}
+
+fn derived_op(stored: &Stored, derived: &Derived) -> Result<DerivedOp, String> {
+    let find = |name: &str| stored.columns.iter().position(|column| column.name == name);
+    let mut places = Vec::new();
+    for name in derived.columns() {
+        places.push(
+            find(name).ok_or_else(|| format!("\"{}\" reads column \"{name}\", which is not there", derived.name))?,
+        );
+    }
+    let kinds: Vec<_> = places.iter().map(|place| stored.columns[*place].kind).collect();
+    derived.check(&kinds)?;
+    Ok(DerivedOp { places, derived: derived.clone() })
+}
+
+fn source(stored: &Stored, from: &NumberSource) -> Result<Source, String> {
     Ok(match from {
-        NumberSource::Column(name) => Source::Column(place(columns, name)?),
+        NumberSource::Column(name) => Source::Column(place(stored, name)?),
         NumberSource::Difference { later, earlier } => {
-            Source::Difference { later: place(columns, later)?, earlier: place(columns, earlier)? }
+            Source::Difference { later: place(stored, later)?, earlier: place(stored, earlier)? }
         }
     })
 }
 
-fn place(columns: &[InputColumn], name: &str) -> Result<usize, String> {
-    let found = columns.iter().position(|column| column.name == name);
-    found.ok_or_else(|| format!("a step reads column \"{name}\", which is not among its columns"))
+fn place(stored: &Stored, name: &str) -> Result<usize, String> {
+    stored.place(name).ok_or_else(|| format!("a step reads column \"{name}\", which is not among its columns"))
 }

@@ -1,12 +1,13 @@
 //! The steps of a pipeline as they land on disk, and the layout of what they give.
 
 use super::Recipe;
+use super::bag::Content;
 use super::calendar;
-use super::means::{ClassMean, Mean};
+use super::means::{ClassMean, Mean, Statistics};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use vocabulary::inputs::{DenseColumn, Layout};
-use vocabulary::model::TimePart;
+use vocabulary::model::{TEXT_SLOTS_MAX, TextScale, TimePart};
 
 /// One fitted step.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -45,6 +46,12 @@ pub(super) enum Step {
     /// Parts of an instant in a time zone: one slot each with a table of its own, where row 0 is null, and the sine and
     /// cosine of those that come round. `years` are those that were seen, ascending.
     Calendar { column: String, zone: String, parts: Vec<TimePart>, years: Vec<i32> },
+    /// Statistics of the values of some columns: a dense column each, and a flag where they are standardised.
+    Statistics(Statistics),
+    /// Parts of an instant in a time zone as places on a circle: two dense columns each.
+    Cyclic { column: String, zone: String, parts: Vec<TimePart> },
+    /// What a text or a list holds, counted: a dense column for each slot.
+    Bag { column: String, content: Content, scale: TextScale, slots: u32 },
 }
 
 /// How a number is standardised.
@@ -125,6 +132,9 @@ impl Step {
                 let rows = values.len() as u64 + u64::from(*buckets) + 1;
                 !columns.is_empty() && *buckets > 0 && rows <= u64::from(u32::MAX)
             }
+            Step::Statistics(statistics) => return statistics.check(),
+            Step::Cyclic { parts, .. } => parts.iter().all(|part| calendar::range(*part).is_some()),
+            Step::Bag { slots, content, .. } => (1..=TEXT_SLOTS_MAX).contains(slots) && content.sound(),
             Step::Calendar { years, .. } => years.windows(2).all(|pair| pair[0] < pair[1]),
             Step::Means { columns, .. } | Step::Category { columns } => !columns.is_empty(),
             Step::Number { .. } | Step::Codes { .. } | Step::Parts { .. } => true,
@@ -141,12 +151,24 @@ impl Step {
             Step::Number { from } | Step::Scaled { from, .. } => from.columns(),
             Step::Standard(standard) => standard.from.columns(),
             Step::Projection { inputs, .. } => inputs.iter().flat_map(|input| input.from.columns()).collect(),
-            Step::Codes { column, .. } | Step::Parts { column, .. } | Step::Calendar { column, .. } => vec![column],
+            Step::Statistics(statistics) => statistics.columns.iter().map(String::as_str).collect(),
+            Step::Codes { column, .. }
+            | Step::Parts { column, .. }
+            | Step::Calendar { column, .. }
+            | Step::Cyclic { column, .. }
+            | Step::Bag { column, .. } => vec![column],
             Step::Means { columns, .. }
             | Step::ClassMeans { columns, .. }
             | Step::Category { columns }
             | Step::Vocabulary { columns, .. } => columns.iter().map(String::as_str).collect(),
         }
+    }
+}
+
+impl Step {
+    /// Whether format 2 has no such step.
+    pub(super) fn is_of_format_3(&self) -> bool {
+        matches!(self, Step::Statistics(_) | Step::Cyclic { .. } | Step::Bag { .. })
     }
 }
 
@@ -223,6 +245,17 @@ fn describe(step: &Step, recipe: Recipe, layout: &mut Layout) {
                 slots.push(name);
                 tables.push(calendar::table_rows(*part, years));
             }
+        }
+        Step::Statistics(statistics) => dense.extend(statistics.names().into_iter().map(quantity)),
+        Step::Cyclic { column, parts, .. } => {
+            for part in parts {
+                let name = format!("{column}:{}:circle", part_name(*part));
+                dense.extend([format!("{name}:sine"), format!("{name}:cosine")].map(quantity));
+            }
+        }
+        Step::Bag { column, content, slots, .. } => {
+            let what = content.name();
+            dense.extend((0..*slots).map(|slot| quantity(format!("{column}:{what}:{slot}"))));
         }
     }
 }

@@ -3,7 +3,7 @@
 use super::means::with_key;
 use super::transform::category;
 use crate::columns::Values;
-use crate::hash::{Atom, SlotHash, among};
+use crate::hash::{Atom, Quick, SlotHash, among};
 use std::collections::HashMap;
 
 /// Values without an own row that share one where they are many. A judgement: what is too rare for a row of its own has
@@ -17,7 +17,7 @@ const CROWDED_PER_BUCKET: usize = 4;
 #[derive(Clone, Debug)]
 pub(super) struct Table {
     columns: Vec<usize>,
-    rows: HashMap<Box<str>, u32>,
+    rows: HashMap<Box<str>, u32, Quick>,
     prefix: SlotHash,
     buckets: u32,
 }
@@ -25,7 +25,8 @@ pub(super) struct Table {
 impl Table {
     /// `None` where `values` holds one twice.
     pub(super) fn new(columns: Vec<usize>, values: &[String], buckets: u32, prefix: SlotHash) -> Option<Table> {
-        let rows: HashMap<Box<str>, u32> = (1..).zip(values).map(|(row, value)| (value.as_str().into(), row)).collect();
+        let rows: HashMap<Box<str>, u32, Quick> =
+            (1..).zip(values).map(|(row, value)| (value.as_str().into(), row)).collect();
         (rows.len() == values.len()).then_some(Table { columns, rows, prefix, buckets })
     }
 

@@ -2,9 +2,9 @@
 //! texts decide, a slot stays something to be given.
 
 use super::calendar;
-use super::means::{ClassMean, Mean};
+use super::means::{ClassMean, Mean, Statistics};
 use super::step::{NumberSource, Standard, Step, part_name};
-use super::{InputColumn, Pipeline, Recipe, Stored};
+use super::{Pipeline, Recipe, Stored};
 use crate::hash::{Atom, Purpose, SlotHash, among};
 use std::collections::{BTreeMap, HashMap};
 use vocabulary::Digest;
@@ -22,8 +22,14 @@ impl Pipeline {
     /// What the pipeline does to rows that are enforced by `contract`: its closed columns hold no other categories.
     pub fn tensor_steps(&self, contract: &Contract) -> TensorSteps {
         let describer = Describer { stored: &self.stored, contract };
-        let columns = self.stored.columns.iter().map(|column| (column.name.clone(), column.kind)).collect();
-        TensorSteps { columns, steps: self.stored.steps.iter().flat_map(|step| describer.step(step)).collect() }
+        let own = self.stored.columns.iter().map(|column| (column.name.clone(), column.kind));
+        let made = self.stored.derived.iter().map(|derived| (derived.name.clone(), derived.kind));
+        let meanings = self.stored.derived.iter().map(|derived| (derived.name.clone(), derived.meaning()));
+        TensorSteps {
+            columns: own.chain(made).collect(),
+            derived: meanings.collect(),
+            steps: self.stored.steps.iter().flat_map(|step| describer.step(step)).collect(),
+        }
     }
 }
 
@@ -50,6 +56,21 @@ impl Describer<'_> {
             Step::Codes { column, values } => self.codes(column, values),
             Step::Means { columns, prior, entries, .. } => self.means(columns, *prior, entries),
             Step::ClassMeans { columns, priors, entries, .. } => self.class_means(columns, priors, entries),
+            Step::Statistics(statistics) => self.statistics(statistics),
+            Step::Cyclic { column, zone, parts } => {
+                return parts.iter().map(|part| self.circle(column, zone, *part)).collect();
+            }
+            Step::Bag { column, content, slots, .. } => TensorStep::GivenDense {
+                given: Given {
+                    name: format!("{column}:{}", content.name()),
+                    meaning: format!(
+                        "the {slots} dense columns of \"{column}\" by the pipeline's hash of its {} (seed {})",
+                        content.name(),
+                        self.stored.seed
+                    ),
+                },
+                width: *slots,
+            },
             Step::Category { columns } => self.category(step, columns),
             Step::Vocabulary { columns, values, buckets } => self.vocabulary(step, columns, values, *buckets),
             Step::Parts { column, zone, parts } => {
@@ -75,10 +96,7 @@ impl Describer<'_> {
     }
 
     fn kinds(&self, columns: &[String]) -> Vec<ColumnKind> {
-        let kind = |name: &String| {
-            let found = self.stored.columns.iter().find(|column: &&InputColumn| column.name == *name);
-            found.map_or(ColumnKind::String, |column| column.kind)
-        };
+        let kind = |name: &String| self.stored.kind(name).unwrap_or(ColumnKind::String);
         columns.iter().map(kind).collect()
     }
 
@@ -114,6 +132,25 @@ impl Describer<'_> {
         let mut gives: Vec<Gives> = means.collect();
         gives.push(dense(known.iter().map(|entry| entry.log_count as f32), 0.0));
         TensorStep::Table(Table { columns: columns.to_vec(), keys, gives })
+    }
+
+    fn statistics(&self, statistics: &Statistics) -> TensorStep {
+        let (keys, known) = self.entries(&statistics.columns, statistics.entries.iter());
+        let outputs: Vec<Vec<f32>> = known.iter().map(|known| statistics.outputs(Some(known))).collect();
+        let unseen = statistics.outputs(None).into_iter().zip(statistics.missing());
+        let gives = unseen.enumerate().map(|(place, (unseen, missing))| Gives::Dense {
+            values: outputs.iter().map(|outputs| outputs[place]).collect(),
+            unseen,
+            missing,
+        });
+        TensorStep::Table(Table { columns: statistics.columns.clone(), gives: gives.collect(), keys })
+    }
+
+    fn circle(&self, column: &str, zone: &str, part: TimePart) -> TensorStep {
+        let missing = if self.stored.recipe == Recipe::Trees { f32::NAN } else { 0.0 };
+        let least = calendar::range(part).map_or(0, |(least, _)| least);
+        let points = [&[[missing; 2]], calendar::points(part).as_slice()].concat();
+        described(column, zone, part, PartGives::Circle { least, points })
     }
 
     fn prefix(&self, purpose: Purpose, columns: &[String]) -> SlotHash {

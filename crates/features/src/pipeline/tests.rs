@@ -1,5 +1,6 @@
 //! Stories and properties of the pipeline as a whole.
 
+mod encodings;
 mod extend;
 mod files;
 mod network;

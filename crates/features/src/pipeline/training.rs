@@ -1,7 +1,6 @@
 //! Target means without leakage, for the rows that are learned from.
 
 use super::TrainingOrder;
-use super::means::Entry;
 use super::program::{Op, Program};
 use crate::FeatureError;
 use crate::columns::{Values, column_index};
@@ -21,28 +20,31 @@ pub(super) fn replace_means(
     seed: u64,
     inputs: &mut Inputs,
 ) -> Result<(), FeatureError> {
-    if !program.ops.iter().any(|op| matches!(op, Op::Means { .. })) {
+    if !program.learns_from_targets() {
         return Ok(());
     }
     let schedule = Schedule::new(order, batch, target, seed)?;
     let mut buffer = String::new();
     for op in &program.ops {
         let Op::Means { encoder, dense } = op else { continue };
-        let keys: Vec<Option<Option<Entry>>> =
+        let width = encoder.means();
+        if width == 0 {
+            continue;
+        }
+        let keys: Vec<Option<Option<u32>>> =
             (0..inputs.rows).map(|row| encoder.entry(columns, row, &mut buffer)).collect();
-        let width = encoder.width();
         let (mut sums, mut counts) = (vec![0.0; encoder.len() * width], vec![0.0; encoder.len()]);
         schedule.walk(|event| match event {
             Event::Known(row) => {
-                if let Some(Some(entry)) = keys[row] {
-                    let place = entry.place as usize;
+                if let Some(Some(place)) = keys[row] {
+                    let place = place as usize;
                     encoder.add(target[row], &mut sums[place * width..][..width]);
                     counts[place] += 1.0;
                 }
             }
             Event::Encode(row) => {
-                if let Some(Some(entry)) = keys[row] {
-                    let place = entry.place as usize;
+                if let Some(Some(place)) = keys[row] {
+                    let place = place as usize;
                     let means = &mut inputs.dense[row * inputs.dense_width + dense..][..width];
                     encoder.write_known(&sums[place * width..][..width], counts[place], means);
                 }

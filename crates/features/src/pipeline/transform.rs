@@ -2,11 +2,12 @@
 
 use super::InputColumn;
 use super::means::with_key;
-use super::program::{Op, Program, Scale, Source};
+use super::program::{DerivedOp, Op, Program, Scale, Source};
 use crate::FeatureError;
 use crate::canonical::is_writable;
 use crate::columns::{Values, column_index};
 use crate::hash::{Atom, SlotHash, slot};
+use arrow::array::ArrayRef;
 use arrow::record_batch::RecordBatch;
 use chrono::{DateTime, Datelike, TimeZone, Timelike};
 use chrono_tz::Tz;
@@ -26,6 +27,15 @@ impl Program {
             Values::new(batch.column(index), &input.name, input.kind)
         };
         inputs.iter().enumerate().map(view).collect()
+    }
+
+    /// The derived columns, which stand behind those of the batch.
+    pub(super) fn derive(&self, columns: &[Values<'_>], rows: usize) -> Vec<ArrayRef> {
+        let one = |op: &DerivedOp| {
+            let read: Vec<Values<'_>> = op.places.iter().map(|place| columns[*place]).collect();
+            op.derived.column(&read, rows)
+        };
+        self.derived.iter().map(one).collect()
     }
 
     pub(super) fn run(&self, columns: &[Values<'_>], rows: usize) -> Inputs {
@@ -80,8 +90,14 @@ impl Program {
             }
             Op::Means { encoder, dense: at } => {
                 let entry = encoder.entry(columns, row, buffer);
-                encoder.write(entry, &mut dense[*at..=*at + encoder.width()]);
+                encoder.write(entry, &mut dense[*at..]);
             }
+            Op::Cyclic { column, zone, circles, dense: at } => {
+                let local = local(columns[*column].micros(row), *zone);
+                let places = dense[*at..].as_chunks_mut::<2>().0.iter_mut();
+                places.zip(circles).for_each(|(place, circle)| *place = circle.point(local.as_ref()));
+            }
+            Op::Bag { bag, dense: at } => bag.write(columns, row, &mut dense[*at..]),
             Op::Category { columns: places, prefix, slot: at } => {
                 slots[*at] = category(columns, places, *prefix, row).slot(self.table_bits);
             }
@@ -158,7 +174,7 @@ fn finite(value: f64) -> f32 {
 
 /// An instant on the clocks of a zone. What RFC 3339 cannot write is taken as missing.
 #[inline]
-pub(super) fn local(micros: Option<i64>, zone: Tz) -> Option<DateTime<Tz>> {
+pub(crate) fn local(micros: Option<i64>, zone: Tz) -> Option<DateTime<Tz>> {
     let micros = micros.filter(|micros| is_writable(*micros))?;
     Some(zone.from_utc_datetime(&DateTime::from_timestamp_micros(micros)?.naive_utc()))
 }

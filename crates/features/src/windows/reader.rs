@@ -47,14 +47,14 @@ impl EventReader {
         let typed = |name: &String| Some((name.clone(), spec.column(name)?));
         let used = spec.used_columns();
         let columns = spec.columns.iter().filter(|column| used.contains(&column.name.as_str()));
-        let columns = columns.map(|column| plain_column(&column.name, column.kind)).collect();
+        let columns = columns.map(|column| Column::new(&column.name, column.kind)).collect();
         Ok(EventReader {
             time: spec.time.clone(),
             known_at: spec.known_at.clone(),
             key: spec.key.iter().filter_map(typed).collect(),
             id: spec.id.as_ref().and_then(typed),
             values: value_columns(spec),
-            contract: Contract { name: spec.name.clone(), version: 1, time: None, key: None, columns },
+            contract: Contract::new(&spec.name, columns),
         })
     }
 
@@ -144,21 +144,6 @@ impl EventReader {
         }
         let id = event.id.as_ref().filter(|id| long(id));
         id.and(self.id.as_ref()).map(|(name, _)| name.as_str())
-    }
-}
-
-fn plain_column(name: &str, kind: ColumnKind) -> Column {
-    Column {
-        name: name.to_owned(),
-        kind,
-        unit: None,
-        range: None,
-        categories: None,
-        closed: false,
-        nulls: NullPolicy::Allow,
-        freshness: None,
-        repair: Repair::Reject,
-        default: None,
     }
 }
 

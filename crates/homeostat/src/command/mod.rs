@@ -47,7 +47,7 @@ pub async fn run(cli: Cli) -> Result<bool> {
         Command::Token { action: TokenAction::Create { role: _, tenant } } => token::create(&project()?, &tenant, json),
         Command::Stream { action } => stream::run(&project()?, &action, json).await,
         Command::Versions { model } => versions::list(&project()?, model.as_deref(), json).await,
-        Command::Show { version } => versions::show(&project()?, &version, json).await,
+        Command::Show(args) => versions::show(&project()?, &args, json).await,
         Command::Lineage { version } => versions::lineage(&project()?, &version, json).await,
         Command::Serve(args) => serve(project()?, &args).await,
         Command::Release(args) => operate::release(&project()?, &args, json).await,

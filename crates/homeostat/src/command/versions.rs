@@ -1,10 +1,12 @@
 //! `versions`, `show`, `lineage` and `status`: what there is and where it came from.
 
 use super::train::described;
+use crate::artifact::Artifact;
+use crate::cli::Show;
 use crate::client::Client;
-use crate::output;
 use crate::project::Project;
-use anyhow::Result;
+use crate::{imported, output};
+use anyhow::{Result, bail};
 use serde_json::{Value, json};
 use storage::catalog::Version;
 
@@ -48,8 +50,11 @@ pub async fn list(project: &Project, model: Option<&str>, json: bool) -> Result<
     Ok(true)
 }
 
-pub async fn show(project: &Project, text: &str, json: bool) -> Result<bool> {
-    let version = resolve(project, text).await?;
+pub async fn show(project: &Project, args: &Show, json: bool) -> Result<bool> {
+    let version = resolve(project, &args.version).await?;
+    if args.pipeline || args.dot.is_some() || args.svg.is_some() {
+        return pipeline(project, &version, args, json);
+    }
     let mut shown = described(&version);
     shown["created_at"] = json!(version.created_at);
     shown["trained_from"] = json!(version.trained_from);
@@ -57,6 +62,39 @@ pub async fn show(project: &Project, text: &str, json: bool) -> Result<bool> {
     shown["run"] = json!(version.run);
     shown["lineage"] = version.lineage.clone();
     output::show(json, &shown, || serde_json::to_string_pretty(&shown).unwrap_or_default())?;
+    Ok(true)
+}
+
+/// The pipeline's table, and its graph where a file for it is named.
+fn pipeline(project: &Project, version: &Version, args: &Show, json: bool) -> Result<bool> {
+    if imported::is_imported(version) {
+        bail!("{} came as a file and has no pipeline; its inputs are what it takes", version.name());
+    }
+    let artifact = Artifact::load(project, version)?;
+    let pipeline = artifact.pipeline();
+    for (file, graph) in [(&args.dot, pipeline.to_dot()), (&args.svg, pipeline.to_svg())] {
+        if let Some(file) = file {
+            storage::write_atomically(file, graph.as_bytes())?;
+        }
+    }
+    let cards = pipeline.cards();
+    let layout = pipeline.layout();
+    let shown = json!({ "version": version.name(), "pipeline": pipeline.digest(), "steps": cards,
+        "dense": layout.dense.len(), "slots": layout.slots.len() });
+    output::show(json, &shown, || {
+        let rows: Vec<Vec<String>> = cards
+            .iter()
+            .map(|card| vec![card.reads.join(", "), card.step.to_owned(), card.detail.clone(), card.gives().join(", ")])
+            .collect();
+        format!(
+            "{}, pipeline {}: {} dense inputs, {} slots\n\n{}",
+            version.name(),
+            pipeline.digest().short(),
+            layout.dense.len(),
+            layout.slots.len(),
+            output::table(&["reads", "step", "how", "gives"], &rows)
+        )
+    })?;
     Ok(true)
 }
 

@@ -46,6 +46,12 @@ pub(super) fn columns(graph: &mut Graph, registry: &mut Registry, steps: &Tensor
                 let slot = maker.registry.given(maker.graph, given);
                 maker.slot(slot);
             }
+            TensorStep::GivenDense { given, width } => {
+                let width = *width as usize;
+                let columns = maker.registry.given_dense(maker.graph, given, width);
+                let at = maker.dense(width);
+                maker.dense.push((columns, (at..at + width).collect()));
+            }
         }
     }
     maker.numbers(&numbers)?;
@@ -258,20 +264,34 @@ impl Maker<'_> {
                 self.slot(slot);
             }
             PartGives::Indexed { least, slots, circle } => {
-                let missing = self.graph.node("IsNaN", &[&value]);
-                let (zero, before) = (self.graph.int(0), self.graph.double(f64::from(*least) - 1.0));
-                let place = self.graph.node("Sub", &[&value, &before]);
-                let place = self.graph.cast(&place, ElementType::Int64);
-                let place = self.graph.node("Where", &[&missing, &zero, &place]);
+                let place = self.place(&value, *least);
                 let slot = self.looked_up(slots, &place);
                 self.slot(slot);
-                for side in (0..2).filter(|_| !circle.is_empty()) {
-                    let values: Vec<f32> = circle.iter().map(|point| point[side]).collect();
-                    let table = self.graph.floats(&[values.len()], &values);
-                    let at = self.dense(1);
-                    self.dense.push((self.graph.gather(&table, &place), vec![at]));
-                }
+                self.circle(circle, &place);
             }
+            PartGives::Circle { least, points } => {
+                let place = self.place(&value, *least);
+                self.circle(points, &place);
+            }
+        }
+    }
+
+    /// The place of a part's value in a table that begins with a missing one and goes on with `least`.
+    fn place(&mut self, value: &str, least: i32) -> String {
+        let missing = self.graph.node("IsNaN", &[value]);
+        let (zero, before) = (self.graph.int(0), self.graph.double(f64::from(least) - 1.0));
+        let place = self.graph.node("Sub", &[value, &before]);
+        let place = self.graph.cast(&place, ElementType::Int64);
+        self.graph.node("Where", &[&missing, &zero, &place])
+    }
+
+    /// Sine and cosine, where there are any.
+    fn circle(&mut self, points: &[[f32; 2]], place: &str) {
+        for side in (0..2).filter(|_| !points.is_empty()) {
+            let values: Vec<f32> = points.iter().map(|point| point[side]).collect();
+            let table = self.graph.floats(&[values.len()], &values);
+            let at = self.dense(1);
+            self.dense.push((self.graph.gather(&table, place), vec![at]));
         }
     }
 

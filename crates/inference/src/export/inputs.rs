@@ -77,6 +77,8 @@ pub(super) struct Registry {
     known: HashMap<(String, String), String>,
     /// The columns that are read as categories.
     categories: HashSet<String>,
+    /// Columns that are computed from others, and how.
+    derived: HashMap<String, String>,
     null_text: String,
 }
 
@@ -84,8 +86,10 @@ impl Registry {
     pub fn new(members: &[Member]) -> Registry {
         let mut categories = HashSet::new();
         let mut texts = HashSet::new();
+        let mut derived = HashMap::new();
         for member in members {
             let InputForm::Pipeline(steps) = member.inputs else { continue };
+            derived.extend(steps.derived.iter().map(|(name, meaning)| (name.clone(), meaning.clone())));
             for step in &steps.steps {
                 let TensorStep::Table(table) = step else { continue };
                 categories.extend(table.columns.iter().cloned());
@@ -97,7 +101,7 @@ impl Registry {
         while texts.contains(null_text.as_str()) {
             null_text = format!("<{null_text}>");
         }
-        Registry { inputs: Vec::new(), known: HashMap::new(), categories, null_text }
+        Registry { inputs: Vec::new(), known: HashMap::new(), categories, derived, null_text }
     }
 
     pub fn null_text(&self) -> &str {
@@ -169,8 +173,10 @@ impl Registry {
             ColumnKind::Timestamp => (Datatype::Int64, Missing::Int(NULL_INT), "microseconds since 1970 in UTC"),
             ColumnKind::String => (Datatype::Bytes, Missing::Text(self.null_text.clone()), "a text"),
         };
-        let meaning = format!("column \"{name}\": {what}");
-        let source = Source::Column;
+        let (source, meaning) = match self.derived.get(name) {
+            Some(how) => (Source::Derived, format!("\"{name}\", {what}: {how}")),
+            None => (Source::Column, format!("column \"{name}\": {what}")),
+        };
         self.declare(graph, ExportedInput { name: name.to_owned(), datatype, width: 1, source, meaning, missing })
     }
 
@@ -186,6 +192,13 @@ impl Registry {
         let (name, meaning) = (format!("{}:slot", given.name), given.meaning.clone());
         let (datatype, source, missing) = (Datatype::Int64, Source::Derived, Missing::Never);
         self.declare(graph, ExportedInput { name, datatype, width: 1, source, meaning, missing })
+    }
+
+    /// The input of dense columns that only the pipeline can make.
+    pub fn given_dense(&mut self, graph: &mut Graph, given: &Given, width: usize) -> String {
+        let (name, meaning) = (format!("{}:dense", given.name), given.meaning.clone());
+        let (datatype, source, missing) = (Datatype::Fp32, Source::Derived, Missing::Nan);
+        self.declare(graph, ExportedInput { name, datatype, width, source, meaning, missing })
     }
 }
 

@@ -1,5 +1,9 @@
 //! What a model's declaration says of its inputs: `[features]` in `models/NAME.toml`.
 
+mod encodings;
+
+pub use encodings::*;
+
 use serde::{Deserialize, Serialize};
 
 /// What the pipeline makes of the columns. Without anything declared, every contract column except target, time, key
@@ -35,6 +39,27 @@ pub struct FeatureSpec {
     /// Numbers brought together into fewer.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub reduce: Option<ReduceSpec>,
+    /// Columns computed from others of the same row; each is then used as its type suggests, like a declared one.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub expression: Vec<ExpressionSpec>,
+    /// Distances between two places on the earth.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub distance: Vec<DistanceSpec>,
+    /// Categories replaced by what the target was in rows before.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub target_statistics: Vec<TargetStatistics>,
+    /// Categories replaced by how often they occur.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub counts: Vec<CountSpec>,
+    /// Parts of instants as places on a circle.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub cyclic: Vec<CyclicSpec>,
+    /// Texts as counts of words and pieces of words.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub text: Vec<TextSpec>,
+    /// Texts that hold a list.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub lists: Vec<ListSpec>,
 }
 
 /// A network has a row of an embedding for each value that it tells apart; all others share a few rows.

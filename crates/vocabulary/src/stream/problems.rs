@@ -138,7 +138,9 @@ impl SourceSpec {
             SourceSpec::Files { path } => &[("path", path)],
             SourceSpec::Http { spool_bytes_max } => {
                 if *spool_bytes_max < SPOOL_BYTES_LEAST {
-                    say(format!("[source] spool_bytes_max = {spool_bytes_max} is too little; write {SPOOL_BYTES_LEAST} or more"));
+                    say(format!(
+                        "[source] spool_bytes_max = {spool_bytes_max} is too little; write {SPOOL_BYTES_LEAST} or more"
+                    ));
                 }
                 &[]
             }

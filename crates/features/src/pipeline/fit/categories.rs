@@ -2,6 +2,7 @@
 
 use super::super::Recipe;
 use super::super::means::{ClassMean, Learned, Mean, smoothed, with_key};
+use super::super::plan::Means;
 use super::super::step::{Class, Step};
 use super::super::table::Census;
 use super::{Fitter, constant_note};
@@ -77,7 +78,7 @@ impl Fitter<'_> {
     }
 
     /// Codes for the frequent categories, or means: by the declaration, or else by the number of categories.
-    pub(super) fn category(&mut self, column: String, means: Option<bool>) -> Result<Option<Step>, FeatureError> {
+    pub(super) fn category(&mut self, column: String, means: Means) -> Result<Option<Step>, FeatureError> {
         let census = Census::take(&[self.view(&column)?], self.rows(), 1);
         if census.different() == 0 {
             self.note(format!("\"{column}\" has no value in the rows to learn from; it is left out"));
@@ -86,8 +87,12 @@ impl Fitter<'_> {
         if census.different() == 1 && census.nulls == 0 {
             self.note(constant_note(&column, &format!("\"{}\"", census.ranked[0].0)));
         }
-        if means.unwrap_or(census.different() > CODES_MAX) {
-            return self.means(vec![column]);
+        let many = census.different() > CODES_MAX;
+        match means {
+            Means::Always => return self.means(vec![column]),
+            Means::IfMany if many => return self.means(vec![column]),
+            Means::Declared if many => return Ok(None),
+            Means::IfMany | Means::Declared | Means::Never => {}
         }
         let values = census.ranked.into_iter().take(CODES_MAX).map(|(value, _)| value).collect();
         Ok(Some(Step::Codes { column, values }))
@@ -109,29 +114,13 @@ impl Fitter<'_> {
     }
 
     pub(super) fn means(&mut self, columns: Vec<String>) -> Result<Option<Step>, FeatureError> {
-        let views = self.views(&columns)?;
         let classes = self.classes();
-        let target = |row: usize| Some(self.data.target[row]).filter(|value| value.is_finite());
-        let learned = match &classes {
-            None => Learned::Quantity,
-            Some(classes) => Learned::Classes(classes.iter().map(|class| class.place).collect()),
-        };
+        let learned = Learned::of(classes.as_deref());
         let width = learned.width();
-        let mut whole = Tally::new(width);
-        self.rows().for_each(|row| whole.add(target(row), &learned));
-        let priors: Vec<f64> = whole.sums.iter().map(|sum| sum / whole.targets.max(1.0)).collect();
-        let places: Vec<usize> = (0..columns.len()).collect();
-        let (mut tallies, mut buffer) = (HashMap::<String, Tally>::new(), String::new());
-        for row in self.rows() {
-            with_key(&views, &places, row, &mut buffer, |key| {
-                let tally = match tallies.get_mut(key) {
-                    Some(tally) => tally,
-                    None => tallies.entry(key.to_owned()).or_insert_with(|| Tally::new(width)),
-                };
-                tally.add(target(row), &learned);
-            });
+        let Tallied { priors, tallies, kept } = self.tallied(&columns, &learned, KEY_ROWS_MIN)?;
+        if kept.is_empty() {
+            return Ok(None);
         }
-        let Some(kept) = self.frequent(&columns, &tallies, (MEANS_MAX / width.max(1)).max(1)) else { return Ok(None) };
         let mean = |tally: &Tally, place: usize| smoothed(tally.sums[place], tally.targets, priors[place], SMOOTHING);
         let log_count = |tally: &Tally| (tally.rows as f64).ln_1p();
         Ok(Some(match classes {
@@ -152,9 +141,38 @@ impl Fitter<'_> {
         }))
     }
 
+    /// What each key has seen, and which keys are kept; with a note where none is.
+    pub(super) fn tallied(
+        &mut self,
+        columns: &[String],
+        learned: &Learned,
+        min_rows: u64,
+    ) -> Result<Tallied, FeatureError> {
+        let views = self.views(columns)?;
+        let target = |row: usize| Some(self.data.target[row]).filter(|value| value.is_finite());
+        let width = learned.width();
+        let mut whole = Tally::new(width);
+        self.rows().for_each(|row| whole.add(target(row), learned));
+        let priors: Vec<f64> = whole.sums.iter().map(|sum| sum / whole.targets.max(1.0)).collect();
+        let places: Vec<usize> = (0..columns.len()).collect();
+        let (mut tallies, mut buffer) = (HashMap::<String, Tally>::new(), String::new());
+        for row in self.rows() {
+            with_key(&views, &places, row, &mut buffer, |key| {
+                let tally = match tallies.get_mut(key) {
+                    Some(tally) => tally,
+                    None => tallies.entry(key.to_owned()).or_insert_with(|| Tally::new(width)),
+                };
+                tally.add(target(row), learned);
+            });
+        }
+        let most = (MEANS_MAX / width.max(1)).max(1);
+        let kept = self.frequent(columns, &tallies, most, min_rows).unwrap_or_default();
+        Ok(Tallied { priors, tallies, kept })
+    }
+
     /// The classes that get a mean of their own: the most frequent ones, in their declared order; the second alone where
     /// there are two. None where the target is one quantity.
-    fn classes(&self) -> Option<Vec<Class>> {
+    pub(super) fn classes(&self) -> Option<Vec<Class>> {
         if self.spec.task != Task::Multiclass {
             return None;
         }
@@ -176,12 +194,18 @@ impl Fitter<'_> {
     }
 
     /// The keys that get means, with a note where they are not all; none where there are none.
-    fn frequent(&mut self, columns: &[String], tallies: &HashMap<String, Tally>, most: usize) -> Option<Vec<String>> {
+    fn frequent(
+        &mut self,
+        columns: &[String],
+        tallies: &HashMap<String, Tally>,
+        most: usize,
+        min_rows: u64,
+    ) -> Option<Vec<String>> {
         let name = columns.join("*");
-        let counts = tallies.iter().filter(|(_, tally)| tally.rows >= KEY_ROWS_MIN);
+        let counts = tallies.iter().filter(|(_, tally)| tally.rows >= min_rows);
         let kept = most_frequent(counts.map(|(key, tally)| (key.as_str(), tally.rows)).collect(), most);
         if kept.is_empty() {
-            self.note(format!("\"{name}\" has no value that occurs {KEY_ROWS_MIN} times; it is left out"));
+            self.note(format!("\"{name}\" has no value that occurs {min_rows} times; it is left out"));
             return None;
         }
         if kept.len() == most {
@@ -191,11 +215,20 @@ impl Fitter<'_> {
     }
 }
 
+/// What all keys have seen.
+pub(super) struct Tallied {
+    /// The mean of all rows for each of what is learned.
+    pub(super) priors: Vec<f64>,
+    pub(super) tallies: HashMap<String, Tally>,
+    /// The keys that are frequent enough, the most frequent first.
+    pub(super) kept: Vec<String>,
+}
+
 /// What one key has seen. Sums run in the order of the rows.
-struct Tally {
-    rows: u64,
-    targets: f64,
-    sums: Vec<f64>,
+pub(super) struct Tally {
+    pub(super) rows: u64,
+    pub(super) targets: f64,
+    pub(super) sums: Vec<f64>,
 }
 
 impl Tally {

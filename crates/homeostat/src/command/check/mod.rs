@@ -1,11 +1,11 @@
 //! `check`: the project's files agree with each other, with the data, and with what is deployed; no column knows the
 //! outcome; with `--data`, a report on one file; with `--parity`, the pipeline gives the same bits for a whole data set as
-//! for its rows one by one.
+//! for its rows one by one; with `--collisions`, how many hashed values share a slot.
 
 mod evolution;
 mod file;
 mod page;
-mod parity;
+mod pipelines;
 mod words;
 
 use super::train::instant;
@@ -16,7 +16,7 @@ use crate::screening::{self, Screen, Screened};
 use crate::training;
 use anyhow::{Context, Result};
 use features::leakage::Leak;
-use features::{FeatureError, Report};
+use features::{FeatureError, Pipeline, Report};
 use serde::Serialize;
 use serde_json::{Map, Value, json};
 use std::path::Path;
@@ -33,6 +33,8 @@ struct Checked {
     leaks: Vec<Leak>,
     #[serde(skip_serializing_if = "Option::is_none")]
     parity: Option<Map<String, Value>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    collisions: Option<Map<String, Value>>,
     #[serde(skip)]
     ok: bool,
 }
@@ -58,7 +60,7 @@ pub async fn run(project: &Project, args: &Check, json: bool) -> Result<bool> {
     };
     let mut models: Vec<(&ModelSpec, Result<Checked, String>)> = Vec::new();
     for spec in &specs {
-        let checked = match model(project, spec, args.parity, as_of).await {
+        let checked = match model(project, spec, args, as_of).await {
             // A column that is not there, or is not of its type: the answer is no, and the rest can be checked still.
             Err(error) if error.downcast_ref::<FeatureError>().is_some() => Err(format!("{error:#}")),
             checked => Ok(checked?),
@@ -108,8 +110,9 @@ fn write(path: &Path, page: &str) -> Result<()> {
     std::fs::write(path, page).with_context(|| format!("can't write {}", path.display()))
 }
 
-async fn model(project: &Project, spec: &ModelSpec, parity: bool, as_of: Option<Timestamp>) -> Result<Checked> {
+async fn model(project: &Project, spec: &ModelSpec, args: &Check, as_of: Option<Timestamp>) -> Result<Checked> {
     let contract = project.contract_of(spec);
+    pipelines::recipes(spec).iter().try_for_each(|recipe| Pipeline::check(spec, contract, *recipe))?;
     let rows = training::file_rows(project, spec).await?;
     let registered = screening::registered(project, &spec.name).await?;
     let screen = Screen::new(project, contract, &registered, &training::source(project, spec), None)?;
@@ -121,14 +124,10 @@ async fn model(project: &Project, spec: &ModelSpec, parity: bool, as_of: Option<
     let validation = screen.report(&screened.seen, as_of);
     let leaks = features::leakage::leaks(spec, contract, &kept, &target)?;
     let mut ok = outcomes > 0 && validation.ok && leaks.is_empty();
-    let parity = match parity {
-        true => {
-            let (reports, same) = parity::of(spec, contract, &kept, &target)?;
-            ok &= same;
-            Some(reports)
-        }
-        false => None,
-    };
+    let ground = pipelines::Ground { spec, contract, rows: &kept, target: &target };
+    let parity = if args.parity { Some(ground.parity()?) } else { None };
+    ok &= parity.as_ref().is_none_or(|(_, same)| *same);
+    let collisions = if args.collisions { Some(ground.collisions()?) } else { None };
     Ok(Checked {
         rows: validation.rows,
         outcomes,
@@ -136,7 +135,8 @@ async fn model(project: &Project, spec: &ModelSpec, parity: bool, as_of: Option<
         violations: validation.violations.clone(),
         validation,
         leaks,
-        parity,
+        parity: parity.map(|(reports, _)| reports),
+        collisions,
         ok,
     })
 }

@@ -2,6 +2,7 @@
 
 use super::Checked;
 use super::evolution::Evolution;
+use super::pipelines::collided;
 use crate::output;
 use features::leakage::Leak;
 use features::{Finding, Report, Status};
@@ -17,6 +18,8 @@ pub fn model(name: &str, checked: &Checked) -> String {
         ));
     }
     text.push('\n');
+    let collisions = checked.collisions.iter().flatten();
+    collisions.for_each(|(recipe, report)| text.push_str(&collided(recipe, report)));
     if checked.validation.expectations.iter().any(|finding| finding.status > Status::Skipped) {
         text.push_str(&format!("\n{}\n", report(&checked.validation)));
     }
