@@ -138,7 +138,9 @@ impl SourceSpec {
             SourceSpec::Files { path } => &[("path", path)],
             SourceSpec::Http { spool_bytes_max } => {
                 if *spool_bytes_max < SPOOL_BYTES_LEAST {
-                    say(format!("[source] spool_bytes_max = {spool_bytes_max} is too little; write {SPOOL_BYTES_LEAST} or more"));
+                    say(format!(
+                        "[source] spool_bytes_max = {spool_bytes_max} is too little; write {SPOOL_BYTES_LEAST} or more"
+                    ));
                 }
                 &[]
             }
@@ -320,6 +322,14 @@ mod tests {
 
     #[test]
     fn each_slip_is_named_with_its_remedy() {
+        assert_eq!(
+            first(|s| s["source"]["spool_bytes_max"] = json!(10)),
+            "stream \"clicks\": [source] spool_bytes_max = 10 is too little; write 65536 or more"
+        );
+        assert_eq!(
+            first(|s| s["commit_every"] = json!("0s")),
+            "stream \"clicks\": commit_every = \"0w\" must be longer than nothing, such as 1s"
+        );
         assert_eq!(
             first(|s| s["key"] = json!(["usr"])),
             "stream \"clicks\": key names column \"usr\", which no [[column]] declares; did you mean \"user\"?"
