@@ -339,12 +339,10 @@ impl Project {
             let names: Vec<&str> = self.streams.keys().map(String::as_str).collect();
             let hint = suggest::hint(name, names.iter().copied());
             let folder = self.root.join("streams");
-            match names.is_empty() {
-                true => format!("no stream \"{name}\": {} declares none", folder.display()),
-                false => {
-                    format!("no stream \"{name}\" in {}{hint} (there are: {})", folder.display(), names.join(", "))
-                }
+            if names.is_empty() {
+                return format!("no stream \"{name}\": {} declares none", folder.display());
             }
+            format!("no stream \"{name}\" in {}{hint} (there are: {})", folder.display(), names.join(", "))
         })
     }
 

@@ -12,11 +12,14 @@ pub(super) struct Duplicates {
     max: usize,
     seen: HashSet<Arc<[u8]>>,
     /// By stretch of event time, so that what is old is found.
-    stretches: BTreeMap<i64, Vec<(i64, Arc<[u8]>)>>,
+    stretches: BTreeMap<i64, Vec<Timed>>,
     stretch: i64,
     /// Identifiers of events before this may have been forgotten too early.
     pub(super) floor: i64,
 }
+
+/// An identifier with its event's time.
+type Timed = (i64, Arc<[u8]>);
 
 /// What is known about an identifier.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -85,7 +88,7 @@ impl Duplicates {
     }
 
     /// By time, then identifier.
-    pub(super) fn sorted(&self) -> impl Iterator<Item = (i64, Arc<[u8]>)> + '_ {
+    pub(super) fn sorted(&self) -> impl Iterator<Item = Timed> + '_ {
         self.stretches.values().flat_map(|ids| {
             let mut ids = ids.clone();
             ids.sort_unstable();

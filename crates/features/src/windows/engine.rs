@@ -289,8 +289,9 @@ impl Engine {
         let mut due = keyed.due;
         for (i, (tiles, grid)) in keyed.grids.iter_mut().zip(&self.plan.grids).enumerate() {
             let tile = tiles.add(grid, event);
-            if tile.events == 1 {
-                self.tiles += 1;
+            self.tiles += u64::from(tile.events == 1);
+            // A tile's new last event may open a session again that was emitted.
+            if tile.events == 1 || (grid.gap.is_some() && tile.last == event.time.0) {
                 due = due.min(due_for_tile(&self.plan, i, event.time.0, watermark));
             }
             if grid.heads && grid.end(tile.index) > horizon {

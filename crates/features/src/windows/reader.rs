@@ -214,3 +214,73 @@ fn batch_value(values: &Values<'_>, row: usize) -> Value {
         _ => values.number(row).map_or(Value::Null, Value::number),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use arrow::array::{Int32Array, StringArray};
+    use arrow::datatypes::{DataType, Field, Schema};
+    use serde_json::json;
+    use std::sync::Arc;
+
+    fn reader() -> EventReader {
+        let spec = json!({
+            "name": "clicks", "time": "at", "known_at": "seen", "key": ["user", "shop"], "id": "id",
+            "source": {"kind": "http"},
+            "column": [
+                {"name": "at", "type": "timestamp"}, {"name": "seen", "type": "timestamp"},
+                {"name": "user", "type": "int"}, {"name": "shop", "type": "string"}, {"name": "id", "type": "string"},
+                {"name": "price", "type": "float"}, {"name": "unused", "type": "float"},
+            ],
+            "window": [{"name": "day", "kind": "tumbling", "size": "1d", "aggregate": [
+                {"name": "paid", "of": "price", "as": "sum"}, {"name": "shops", "of": "shop", "as": "distinct"}]}],
+        });
+        EventReader::new(&serde_json::from_value(spec).unwrap()).unwrap()
+    }
+
+    fn read(row: serde_json::Value) -> Result<Event, String> {
+        reader().read(row.as_object().unwrap()).map_err(|problem| problem.to_string())
+    }
+
+    fn row() -> serde_json::Value {
+        json!({"at": "2013-04-01T05:00:00Z", "seen": "2013-04-01T05:00:02Z", "user": 7, "shop": "Ö", "id": "a", "price": -0.0,
+               "other": [1]})
+    }
+
+    #[test]
+    fn json_and_arrow_give_the_same_event() {
+        let event = read(row()).unwrap();
+        assert_eq!(event.key.to_json(), [json!(7), json!("Ö")]);
+        assert!(event.values[0].same(&Value::Number(0.0)) && event.values[1] == Value::Text("Ö".into()));
+        let text = |name: &str| Field::new(name, DataType::Utf8, true);
+        let fields = ["at", "seen", "shop", "id", "price"].map(text);
+        let fields = fields.into_iter().chain([Field::new("user", DataType::Int32, true)]);
+        let texts = ["2013-04-01T05:00:00Z", "2013-04-01T05:00:02Z", "Ö", "a", "-0"];
+        let mut arrays: Vec<arrow::array::ArrayRef> =
+            texts.iter().map(|text| Arc::new(StringArray::from(vec![Some(*text)])) as _).collect();
+        arrays.push(Arc::new(Int32Array::from(vec![7])));
+        let batch = RecordBatch::try_new(Arc::new(Schema::new(fields.collect::<Vec<_>>())), arrays).unwrap();
+        assert_eq!(reader().read_batch(&batch).unwrap(), [event]);
+    }
+
+    #[test]
+    fn what_cannot_be_read_is_explained() {
+        let with = |name: &str, value: serde_json::Value| {
+            let mut row = row();
+            row[name] = value;
+            read(row)
+        };
+        assert_eq!(with("price", json!(null)).unwrap().values[0], Value::Null);
+        assert_eq!(with("price", json!("Infinity")).unwrap().values[0], Value::Null);
+        assert_eq!(
+            with("user", json!(null)).unwrap_err(),
+            "row 0: column \"user\": is missing; every event of the stream needs it"
+        );
+        assert_eq!(
+            with("price", json!("7")).unwrap_err(),
+            "row 0: column \"price\": \"7\" is not a float; send 7 without quotes"
+        );
+        assert!(with("at", json!("soon")).unwrap_err().contains("is not an instant"));
+        assert!(with("id", json!("x".repeat(2000))).unwrap_err().contains("longer than 1024 bytes"));
+    }
+}

@@ -193,7 +193,10 @@ pub async fn features(
     State(app): Shared,
     Path(name): Path<String>,
     Query(query): Query<HashMap<String, String>>,
+    headers: HeaderMap,
 ) -> ApiResult<Json<Value>> {
+    // What is known about a key is for whoever may ask for predictions.
+    app.plane.tenants.of_headers(&headers).inspect_err(|refusal| app.plane.refuse(None, refusal))?;
     let stream = app.streams.get(&name)?;
     if let Some(other) = query.keys().find(|asked| !["key", "at"].contains(&asked.as_str())) {
         let hint = vocabulary::suggest::hint(other, ["key", "at"]);

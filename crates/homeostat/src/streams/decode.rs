@@ -149,3 +149,75 @@ pub fn raw(rows: &Rows, number: u64) -> String {
     };
     text.chars().take(SHOWN_MAX).collect()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use arrow::array::{ArrayRef, Int64Array, StringArray};
+    use std::sync::Arc;
+
+    fn decoder() -> Decoder {
+        let text = r#"
+            name = "clicks"
+            time = "at"
+            key = ["user"]
+            [source]
+            kind = "http"
+            [[column]]
+            name = "at"
+            type = "timestamp"
+            [[column]]
+            name = "user"
+            type = "string"
+            [[column]]
+            name = "price"
+            type = "float"
+            [[window]]
+            name = "hour"
+            kind = "tumbling"
+            size = "1h"
+            [[window.aggregate]]
+            name = "paid"
+            of = "price"
+            as = "sum"
+        "#;
+        Decoder::new(&toml::from_str(text).unwrap()).unwrap()
+    }
+
+    fn texts(column: &str, values: [&str; 3]) -> (String, ArrayRef) {
+        (column.to_owned(), Arc::new(StringArray::from(values.to_vec())))
+    }
+
+    #[test]
+    fn one_bad_row_of_a_table_is_set_aside_and_a_missing_column_stops() {
+        let at = texts("at", ["2024-01-01", "soon", "2024-01-02T03:04:05Z"]);
+        let (user, price) = (texts("user", ["a", "b", "c"]), Arc::new(Int64Array::from(vec![1, 2, 3])));
+        let batch = RecordBatch::try_from_iter([at.clone(), user, ("price".to_owned(), price as ArrayRef)]).unwrap();
+        let rows = Rows::Columns { first: 70, batch };
+        let taken = decoder().decode(&rows).unwrap();
+        let good: Vec<(u64, bool)> = taken.iter().map(|taken| (taken.number, taken.event.is_ok())).collect();
+        assert_eq!(good, [(70, true), (71, false), (72, true)]);
+        let said = taken[1].event.as_ref().unwrap_err();
+        assert!(said.contains("\"at\"") && said.contains("soon"), "{said}");
+        assert_eq!(raw(&rows, 71), r#"{"at":"soon","user":"b","price":2}"#);
+        let batch = RecordBatch::try_from_iter([at]).unwrap();
+        let error = decoder().decode(&Rows::Columns { first: 0, batch }).err().unwrap().to_string();
+        assert!(error.contains("missing"), "{error}");
+    }
+
+    #[test]
+    fn arrival_says_when_an_event_became_known_and_every_wrong_column_is_named() {
+        let row = |number, text: &str| JsonRow { number, arrived: Some(Timestamp(5)), text: text.as_bytes().to_vec() };
+        let rows = Rows::Json(vec![
+            row(3, r#"{"at": "2024-01-01", "user": "a", "price": 1.5, "more": []}"#),
+            row(4, " "),
+            row(9, r#"{"at": 7, "price": "1"}"#),
+        ]);
+        let taken = decoder().decode(&rows).unwrap();
+        assert_eq!(taken.len(), 2);
+        assert_eq!(taken[0].event.as_ref().unwrap().known_at, Some(Timestamp(5)));
+        let said = taken[1].event.as_ref().unwrap_err();
+        assert!(["\"at\"", "\"user\"", "\"price\""].iter().all(|column| said.contains(column)), "{said}");
+        assert_eq!(raw(&rows, 9), r#"{"at": 7, "price": "1"}"#);
+    }
+}

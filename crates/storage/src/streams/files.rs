@@ -74,8 +74,8 @@ struct Open {
 }
 
 enum Reader {
-    Parquet { rows: u64, batches: Batches },
-    Csv { path: PathBuf, reader: arrow::csv::Reader<Counted>, read: Arc<AtomicU64> },
+    Parquet { rows: u64, batches: Box<Batches> },
+    Csv { path: PathBuf, reader: Box<arrow::csv::Reader<Counted>>, read: Arc<AtomicU64> },
     Lines(Lines),
 }
 
@@ -224,7 +224,7 @@ impl Open {
                     let what = format!("it has {} rows, {row} were read of it before", file.rows());
                     return Err(StorageError::Damaged { path: path.display().to_string(), what });
                 }
-                Reader::Parquet { rows: file.rows(), batches: file.batches(row..file.rows(), columns)? }
+                Reader::Parquet { rows: file.rows(), batches: Box::new(file.batches(row..file.rows(), columns)?) }
             }
             Some(Kind::Csv(delimiter)) => csv(path, delimiter, row)?,
             Some(Kind::Lines) => Reader::Lines(Lines::open(path, row)?),
@@ -300,7 +300,7 @@ fn csv(path: &Path, delimiter: u8, row: u64) -> Result<Reader, StorageError> {
         .with_bounds(row as usize, usize::MAX - 1)
         .build(Counted { file: open()?, read: Arc::clone(&read) })
         .map_err(|error| csv_trouble(path, &error))?;
-    Ok(Reader::Csv { path: path.to_owned(), reader, read })
+    Ok(Reader::Csv { path: path.to_owned(), reader: Box::new(reader), read })
 }
 
 fn csv_trouble(path: &Path, error: &arrow::error::ArrowError) -> StorageError {

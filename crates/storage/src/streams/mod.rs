@@ -4,6 +4,7 @@
 
 pub mod commit;
 pub mod files;
+mod frames;
 mod lines;
 #[cfg(feature = "nats")]
 pub mod nats;

@@ -323,6 +323,14 @@ mod tests {
     #[test]
     fn each_slip_is_named_with_its_remedy() {
         assert_eq!(
+            first(|s| s["source"]["spool_bytes_max"] = json!(10)),
+            "stream \"clicks\": [source] spool_bytes_max = 10 is too little; write 65536 or more"
+        );
+        assert_eq!(
+            first(|s| s["commit_every"] = json!("0s")),
+            "stream \"clicks\": commit_every = \"0w\" must be longer than nothing, such as 1s"
+        );
+        assert_eq!(
             first(|s| s["key"] = json!(["usr"])),
             "stream \"clicks\": key names column \"usr\", which no [[column]] declares; did you mean \"user\"?"
         );

@@ -122,7 +122,7 @@ impl Scenario {
             if dice.one_in(40) {
                 now += dice.below(200) * SECOND;
             }
-            let late = if dice.one_in(12) { dice.below(late_by) * SECOND } else { dice.below(disorder + 1) };
+            let late = if dice.one_in(6) { dice.below(late_by) * SECOND } else { dice.below(disorder + 1) };
             // Round times meet the edges of windows.
             let time = if dice.one_in(3) { (now - late).div_euclid(SECOND) * SECOND } else { now - late };
             let x =
@@ -162,7 +162,7 @@ fn random_spec(dice: &mut Dice) -> StreamSpec {
             }
         });
     }
-    let lateness = dice.of(&["0s", "5s", "30s", "5m"]);
+    let lateness = dice.of(&["0s", "10s", "1m", "5m", "5m"]);
     let disorder = dice.of(&["0s", "3s", "20s"]);
     spec(Json::from(windows), json!({"allowed_lateness": lateness, "out_of_order": disorder}))
 }
