@@ -236,7 +236,7 @@ impl<'a> Data<'a> {
             });
             let of: Vec<usize> = of.collect();
             let recalls = places.len() > 2 && places.len() > rows.len() / ROWS_A_WORD;
-            return (!recalls).then(|| Bins { of, count: places.len() });
+            return (!recalls).then_some(Bins { of, count: places.len() });
         }
         let edges =
             edges(&sorted_finite(rows.iter().map(|row| number(*row))), NUMERIC_BINS.min(rows.len() / ROWS_A_WORD));

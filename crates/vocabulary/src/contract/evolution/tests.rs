@@ -75,7 +75,9 @@ fn table() -> Vec<Cell> {
             |c| c.columns.push(forbidding("tax", ColumnKind::Bool)),
             Some("is new: rows of returned@1 have none"),
             SAFE,
-            &["write repair = \"default\" with a default; of a column that was renamed, write its old name: aliases = [\"OLD\"]"],
+            &[
+                "write repair = \"default\" with a default; of a column that was renamed, write its old name: aliases = [\"OLD\"]",
+            ],
         ),
         cell(
             "add a column with a default",
