@@ -20,7 +20,7 @@ use vocabulary::model::{ModelSpec, Task};
 use vocabulary::time::Timestamp;
 
 /// How well a column alone must tell the target to be suspected: area under the curve, or the share of what a constant
-/// guess leaves open. A judgement: the best honest column of the flights reaches .68, of the census data .82.
+/// guess leaves open. A judgement: the best honest column of the flights reaches .69, of the census incomes (adult) .78.
 pub const TELLS_AT_LEAST: f64 = 0.99;
 /// Rows with and without an outcome, or of each class, from which something is concluded.
 const ROWS_MIN: usize = 20;
@@ -236,7 +236,7 @@ impl<'a> Data<'a> {
             });
             let of: Vec<usize> = of.collect();
             let recalls = places.len() > 2 && places.len() > rows.len() / ROWS_A_WORD;
-            return (!recalls).then(|| Bins { of, count: places.len() });
+            return (!recalls).then_some(Bins { of, count: places.len() });
         }
         let edges =
             edges(&sorted_finite(rows.iter().map(|row| number(*row))), NUMERIC_BINS.min(rows.len() / ROWS_A_WORD));

@@ -88,7 +88,7 @@ pub struct TrainingSet {
 /// What is learned from: all rows in memory, or a file that is read as often as needed.
 pub enum Rows<'a> {
     Loaded(TrainingSet),
-    Streamed(FileRows<'a>),
+    Streamed(Box<FileRows<'a>>),
 }
 
 impl<'a> Rows<'a> {
@@ -104,7 +104,7 @@ impl<'a> Rows<'a> {
         if bad == OnBadData::Stop {
             rows.screen.stop_if_bad(spec, &rows.seen, order.to)?;
         }
-        Ok(Rows::Streamed(rows))
+        Ok(Rows::Streamed(Box::new(rows)))
     }
 
     /// As a version's rows were read when it was trained.
@@ -180,7 +180,7 @@ impl Training<'_> {
             Rows::Streamed(source) => learning::train_streaming(&StreamRequest {
                 spec,
                 contract,
-                source,
+                source: source.as_ref(),
                 limits: Limits::default(),
                 seed,
                 threads,
