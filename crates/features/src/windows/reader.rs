@@ -9,7 +9,7 @@ use crate::rows::{float, instant, int, refusal};
 use crate::{FeatureError, RowProblem};
 use arrow::record_batch::RecordBatch;
 use serde_json::Map;
-use vocabulary::contract::{Column, ColumnKind, Contract, NullPolicy, Repair};
+use vocabulary::contract::{Column, ColumnKind, Contract};
 use vocabulary::stream::StreamSpec;
 use vocabulary::time::Timestamp;
 

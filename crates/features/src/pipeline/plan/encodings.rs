@@ -8,7 +8,7 @@ use super::{Planned, PlannedGives, Planner, declaration};
 use crate::FeatureError;
 use crate::expression;
 use chrono_tz::{TZ_VARIANTS, Tz};
-use vocabulary::contract::{Column, ColumnKind, Contract, NullPolicy, Repair};
+use vocabulary::contract::{Column, ColumnKind, Contract};
 use vocabulary::model::{ListForm, ModelSpec, TextScale, TimePart};
 use vocabulary::suggest;
 
