@@ -7,7 +7,7 @@ use features::{FeatureError, RowProblem, RowReader};
 use serde_json::{Map, Value};
 use storage::streams::{JsonRow, Rows};
 use vocabulary::Timestamp;
-use vocabulary::contract::{Column, Contract, NullPolicy, Repair};
+use vocabulary::contract::{Column, Contract};
 use vocabulary::stream::StreamSpec;
 
 /// Characters of a row that are kept of one that was set aside.
@@ -33,20 +33,8 @@ pub struct Taken {
 impl Decoder {
     pub fn new(spec: &StreamSpec) -> Result<Decoder, FeatureError> {
         let columns: Vec<String> = spec.used_columns().into_iter().map(str::to_owned).collect();
-        let typed = spec.columns.iter().filter(|column| columns.contains(&column.name)).map(|column| Column {
-            name: column.name.clone(),
-            kind: column.kind,
-            unit: None,
-            range: None,
-            categories: None,
-            closed: false,
-            nulls: NullPolicy::Allow,
-            freshness: None,
-            repair: Repair::Reject,
-            default: None,
-        });
-        let contract =
-            Contract { name: spec.name.clone(), version: 1, time: None, key: None, columns: typed.collect() };
+        let used = spec.columns.iter().filter(|column| columns.contains(&column.name));
+        let contract = Contract::new(&spec.name, used.map(|column| Column::new(&column.name, column.kind)).collect());
         Ok(Decoder {
             reader: EventReader::new(spec)?,
             strict: RowReader::new(&contract, &columns),
