@@ -22,6 +22,8 @@ type Labelled = (Vec<(&'static str, String)>, u64);
 /// Where a model's look-ups are counted.
 type TallyOf = fn(&ModelState) -> &Tally;
 type CountOf = fn(&Tally) -> &AtomicU64;
+/// A count of a stream.
+type StreamCountOf = fn(&Stream) -> u64;
 /// A stream's gauge at an instant; none where it is not known.
 type GaugeOf = fn(&Stream, Timestamp) -> Option<f64>;
 
@@ -160,9 +162,8 @@ fn streamed(app: &App, encoder: &mut DescriptorEncoder) -> fmt::Result {
         events.extend(outcomes.into_iter().map(|(what, n)| (vec![label(name), ("outcome", what.to_owned())], n)));
     }
     counter(encoder, "stream_events", "Events by what became of them", &events)?;
-    let each =
-        |count: fn(&Stream) -> u64| all.iter().map(|(name, s)| (vec![label(name)], count(s))).collect::<Vec<_>>();
-    let counts: [(&str, &str, fn(&Stream) -> u64); 4] = [
+    let each = |count: StreamCountOf| all.iter().map(|(name, s)| (vec![label(name)], count(s))).collect::<Vec<_>>();
+    let counts: [(&str, &str, StreamCountOf); 4] = [
         ("stream_events_handed_in", "Events kept that came over HTTP", |s| s.handed_in.load(Relaxed)),
         ("stream_events_broken", "Events refused over HTTP for what they hold", |s| s.broken.load(Relaxed)),
         ("stream_events_contended", "Events refused over HTTP because too many wait", |s| {

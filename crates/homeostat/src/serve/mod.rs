@@ -31,7 +31,7 @@ use declared::Declared;
 use parking_lot::Mutex;
 use serving::listen;
 use serving::registry::RowModel;
-use state::{App, Happened, ModelState};
+use state::{App, Happened, ModelState, Parts};
 use std::collections::BTreeMap;
 use std::fs::File;
 use std::path::Path;
@@ -74,16 +74,16 @@ pub async fn run(project: Project, port: Option<u16>, grpc_port: Option<u16>) ->
     let plane = Arc::clone(&made.plane);
     keep_operator_key(&state.join(OPERATOR_FILE), &made.operator_key)?;
     let streams = streams::Streams::of(&project)?;
-    let app = Arc::new(App::new(
+    let app = Arc::new(App::new(Parts {
         project,
         streams,
         catalog,
-        log.journal().clone(),
+        journal: log.journal().clone(),
         models,
-        Arc::clone(&plane),
-        made.routes,
-        made.imported,
-    ));
+        plane: Arc::clone(&plane),
+        routes: made.routes,
+        imported: made.imported,
+    }));
     let declared = app.models.keys().map(|name| {
         let model = Declared { app: Arc::downgrade(&app), name: name.clone() };
         (name.clone(), Arc::new(model) as Arc<dyn RowModel>)

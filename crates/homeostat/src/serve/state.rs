@@ -157,17 +157,21 @@ impl ModelState {
     }
 }
 
+/// What a server is put together from.
+pub struct Parts {
+    pub project: Project,
+    pub streams: Streams,
+    pub catalog: Catalog,
+    pub journal: Journal,
+    pub models: BTreeMap<String, ModelState>,
+    pub plane: Arc<Plane>,
+    pub routes: Arc<ArcSwap<Routes>>,
+    pub imported: Imported,
+}
+
 impl App {
-    pub fn new(
-        project: Project,
-        streams: Streams,
-        catalog: Catalog,
-        journal: Journal,
-        models: BTreeMap<String, ModelState>,
-        plane: Arc<Plane>,
-        routes: Arc<ArcSwap<Routes>>,
-        imported: Imported,
-    ) -> App {
+    pub fn new(parts: Parts) -> App {
+        let Parts { project, streams, catalog, journal, models, plane, routes, imported } = parts;
         let clock = LoopClock::new(project.config.server.clock);
         let meter = Meter::read(&project);
         let memories = Arc::new(Memories::new(&project.config.server));

@@ -1,5 +1,6 @@
 //! Declared encodings from the model's file to answers: trained, shown, checked and served on raw columns.
 
+use crate::lifecycle::wait_ready;
 use crate::support::{Project, Server, homeostat, order, refused, text, told};
 
 const ENCODINGS: &str = r#"
@@ -65,6 +66,7 @@ fn encodings_are_trained_shown_and_served_on_raw_columns() {
     told(&root, &["export", "returned@1", "--out", "returned.onnx"]);
 
     let server = Server::start(&root);
+    wait_ready(&server);
     let rows: Vec<_> = (0..5).map(order).collect();
     let together = server.predict(&rows);
     for (place, row) in rows.iter().enumerate() {

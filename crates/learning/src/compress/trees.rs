@@ -25,7 +25,7 @@ pub struct Pruning<'a> {
     pub validation: Rows<'a>,
     /// What the loss on them (log loss, or root mean squared error) may rise by.
     pub budget: f64,
-    /// Rows on which the leaves are fitted again; best those that the model learned from.
+    /// Rows on which the leaves are fitted again, where that lowers the loss; best those that the model learned from.
     pub refit: Option<Rows<'a>>,
 }
 
@@ -113,11 +113,19 @@ impl<'a> Ranked<'a> {
         [(&self.in_order, true), (&self.by_weight, false)]
     }
 
-    /// The first `count` rounds of an order, and the loss with them.
+    /// The first `count` rounds of an order, and the loss with them: as they are, or with leaves fitted again, whichever
+    /// loses less. On few rows a refit learns them by heart.
     fn kept(&self, order: &[usize], count: usize) -> (Ensemble, f64) {
-        let pruned = self.validation.kept(&self.ensemble, &order[..count], self.refit.as_ref());
-        let loss = self.validation.loss_of(&pruned, &order[..count]);
-        (pruned, loss)
+        let kept = |refit: Option<&Walked>| {
+            let pruned = self.validation.kept(&self.ensemble, &order[..count], refit);
+            let loss = self.validation.loss_of(&pruned, &order[..count]);
+            (pruned, loss)
+        };
+        let plain = kept(None);
+        match self.refit.as_ref().map(|refit| kept(Some(refit))) {
+            Some(refitted) if refitted.1 < plain.1 => refitted,
+            _ => plain,
+        }
     }
 
     /// The result; the ensemble as it was where nothing was found.

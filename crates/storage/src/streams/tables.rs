@@ -144,7 +144,7 @@ fn open_part(folder: &Path, first: u64, rows: usize) -> PathBuf {
 pub fn files(folder: &Path, rows: u64) -> Vec<PathBuf> {
     let part = ROWS_A_PART as u64;
     let mut files: Vec<PathBuf> = (0..rows / part).map(|number| full_part(folder, number * part)).collect();
-    if rows % part > 0 {
+    if !rows.is_multiple_of(part) {
         files.push(open_part(folder, rows - rows % part, (rows % part) as usize));
     }
     files

@@ -61,8 +61,9 @@ pub async fn run(project: &Project, args: &Check, json: bool) -> Result<bool> {
     let mut models: Vec<(&ModelSpec, Result<Checked, String>)> = Vec::new();
     for spec in &specs {
         let checked = match model(project, spec, args, as_of).await {
-            // A column that is not there, or is not of its type: the answer is no, and the rest can be checked still.
-            Err(error) if error.downcast_ref::<FeatureError>().is_some() => Err(format!("{error:#}")),
+            // A column that is not there, or is not of its type: the answer is no, and the rest can be checked still. A
+            // declaration that means nothing cannot be checked at all.
+            Err(error) if unfit(&error) => Err(format!("{error:#}")),
             checked => Ok(checked?),
         };
         models.push((spec, checked));
@@ -104,6 +105,12 @@ pub async fn run(project: &Project, args: &Check, json: bool) -> Result<bool> {
         text + if good { "all is well" } else { "not all is well" }
     })?;
     Ok(good)
+}
+
+/// Whether data does not fit its declaration.
+fn unfit(error: &anyhow::Error) -> bool {
+    let found = error.downcast_ref::<FeatureError>();
+    found.is_some_and(|error| !matches!(error, FeatureError::Declaration(_)))
 }
 
 fn write(path: &Path, page: &str) -> Result<()> {
