@@ -27,6 +27,10 @@ const FINE_TUNING_EPOCHS: u32 = 2;
 /// Leaves that a refit of trees remembers at most, one for each row and tree: a gigabyte at four bytes.
 const REFIT_LEAVES_MAX: usize = 1 << 28;
 
+/// Fewer rows for each leaf that stays, and a refit of all leaves learns the rows by heart: with 3 of them a model of
+/// 6,000 rows lost .04 of its AUC, with 290 the flights' lost less than without. A judgement between the two.
+const REFIT_ROWS_PER_LEAF: f64 = 50.0;
+
 /// Rows that help, by the pipeline of the model.
 pub(super) struct Aid<'a> {
     pub spec: &'a ModelSpec,
@@ -62,8 +66,11 @@ pub(super) fn prune(model: &dyn Model, share: f64, aid: &Aid) -> Result<Box<dyn 
         TreesModel::KIND => {
             let trees = TreesModel::from_bytes(&model.to_bytes(), model.layout())?;
             let validation = Rows { inputs: &aid.inputs, target: aid.target };
-            let (inputs, target) = thinned((aid.train)()?, REFIT_LEAVES_MAX / trees.ensemble().trees.len().max(1));
-            let refit = (inputs.rows > 0).then_some(Rows { inputs: &inputs, target: &target });
+            let ensemble = trees.ensemble();
+            let (inputs, target) = thinned((aid.train)()?, REFIT_LEAVES_MAX / ensemble.trees.len().max(1));
+            let leaves: usize = ensemble.trees.iter().map(|tree| tree.nodes.len().div_ceil(2)).sum();
+            let enough = inputs.rows as f64 >= REFIT_ROWS_PER_LEAF * leaves as f64 * (1.0 - share);
+            let refit = (enough && inputs.rows > 0).then_some(Rows { inputs: &inputs, target: &target });
             let how = Pruning { task: aid.spec.task, validation, budget: f64::INFINITY, refit };
             let pruned = prune_to(&trees, &how, 1.0 - share)?;
             Ok(Box::new(CompactTreesModel::exact(&pruned.ensemble, trees.link(), trees.layout())?))
