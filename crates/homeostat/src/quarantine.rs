@@ -94,22 +94,48 @@ impl Quarantine {
         parquet_files(&self.folder.join(CORRECTED))
     }
 
-    /// Keeps rows for a person. The same rows again are the same file.
+    /// Keeps rows for a person; those that wait already, in whichever file, are not kept twice.
     pub fn keep(&self, source: &str, aside: Aside) -> Result<()> {
         let Some(first) = aside.rows.first() else { return Ok(()) };
         let rows = concat_batches(&first.schema(), &aside.rows)?;
-        let originals: Vec<String> = (0..rows.num_rows()).map(|row| original(&rows, row)).collect();
+        let waiting = self.waiting();
+        let origin = |(row, place): (usize, &u64)| Origin {
+            source: source.to_owned(),
+            row: *place as i64,
+            original: original(&rows, row),
+        };
+        let all = aside.places.iter().enumerate().map(origin).enumerate();
+        let (new, origins): (Vec<u32>, Vec<Origin>) =
+            all.filter(|(_, origin)| !waiting.contains(origin)).map(|(row, origin)| (row as u32, origin)).unzip();
+        if new.is_empty() {
+            return Ok(());
+        }
         let identity: Vec<String> =
-            originals.iter().zip(&aside.places).map(|(original, place)| format!("{place} {original}")).collect();
+            origins.iter().map(|origin| format!("{} {}", origin.row, origin.original)).collect();
         let digest = Digest::of(format!("{source}\n{}", identity.join("\n")).as_bytes()).short();
         let path = self.folder.join(format!("{}-{digest}.parquet", stem(source)));
+        let reasons = new.iter().map(|row| aside.reasons[*row as usize].as_str());
         let columns: [(&str, ArrayRef); 4] = [
-            (SOURCE, Arc::new(StringArray::from(vec![source; rows.num_rows()]))),
-            (ROW, Arc::new(Int64Array::from_iter_values(aside.places.iter().map(|place| *place as i64)))),
-            (REASON, Arc::new(StringArray::from(aside.reasons))),
-            (ORIGINAL, Arc::new(StringArray::from(originals))),
+            (SOURCE, Arc::new(StringArray::from(vec![source; new.len()]))),
+            (ROW, Arc::new(Int64Array::from_iter_values(origins.iter().map(|origin| origin.row)))),
+            (REASON, Arc::new(StringArray::from_iter_values(reasons))),
+            (ORIGINAL, Arc::new(StringArray::from_iter_values(origins.iter().map(|origin| &origin.original)))),
         ];
-        write(&path, &with_columns(&rows, columns)?)
+        write(&path, &with_columns(&take_record_batch(&rows, &UInt32Array::from(new))?, columns)?)
+    }
+
+    /// The rows that wait. A file that a person is just changing may be unreadable for a moment; its rows are then kept
+    /// once more.
+    fn waiting(&self) -> HashSet<Origin> {
+        let mut waiting = HashSet::new();
+        for path in self.files().unwrap_or_default() {
+            let read = storage::engine::read_file(&path).map_err(anyhow::Error::from);
+            match read.and_then(|rows| origins(&rows, &path)) {
+                Ok(found) => waiting.extend(found),
+                Err(error) => tracing::warn!("rows that wait can't be read: {error:#}"),
+            }
+        }
+        waiting
     }
 
     /// Adds corrected rows, whose columns include source, row and original, durably.
@@ -389,7 +415,7 @@ mod tests {
         let rows = table(&[1.0, -1.0, 3.0, -2.0]);
         let files = set_aside(&quarantine, &rows);
         assert_eq!(files.len(), 1);
-        assert_eq!(set_aside(&quarantine, &rows), files, "the same rows again are the same file");
+        assert_eq!(set_aside(&quarantine, &rows), files, "what waits already is not kept twice");
         let waiting = storage::engine::read_file(&files[0]).unwrap();
         let origins = origins(&waiting, &files[0]).unwrap();
         assert_eq!(origins.iter().map(|origin| origin.row).collect::<Vec<_>>(), [101, 103]);
@@ -406,6 +432,12 @@ mod tests {
         assert_eq!(whole.quarantined.iter().map(|entry| entry.row).collect::<Vec<_>>(), [1]);
         quarantine.release(&HashSet::from([origins[0].clone()])).unwrap();
         assert!(quarantine.files().unwrap().is_empty());
+
+        // A source that has grown adds its new rows alone.
+        set_aside(&quarantine, &rows);
+        let files = set_aside(&quarantine, &table(&[1.0, -1.0, 3.0, -2.0, -3.0]));
+        let waiting: usize = files.iter().map(|path| storage::engine::read_file(path).unwrap().num_rows()).sum();
+        assert_eq!((files.len(), waiting), (2, 3));
 
         // Another source, or other values at that place, are not what was corrected.
         let other = corrections(&quarantine, "data/u.csv");
