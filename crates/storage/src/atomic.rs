@@ -1,8 +1,8 @@
-//! Files that are either the old one or the new one, whatever happens in between.
+//! Files that are either the old one or the new one, whatever happens in between, and appends that are whole or not there.
 
 use crate::StorageError;
 use std::fs::{self, File};
-use std::io::Write;
+use std::io::{Seek, SeekFrom, Write};
 use std::path::Path;
 
 /// Writes beside `path`, makes it durable, then renames it into place.
@@ -13,6 +13,19 @@ pub fn write_atomically(path: &Path, bytes: &[u8]) -> Result<(), StorageError> {
 /// As [`write_atomically`], without waiting for the disk: after a loss of power the file may be the old one.
 pub fn replace(path: &Path, bytes: &[u8]) -> Result<(), StorageError> {
     put(path, bytes, false)
+}
+
+/// Writes all of `bytes` at the end of a file of `length` bytes, where it stands, or leaves it as it was. Gives the new
+/// length.
+pub(crate) fn append_or_cut_back(file: &mut File, path: &Path, length: u64, bytes: &[u8]) -> Result<u64, StorageError> {
+    if let Err(error) = file.write_all(bytes) {
+        let back = file.set_len(length).and_then(|()| file.seek(SeekFrom::Start(length)));
+        if let Err(again) = back {
+            tracing::error!("{} could not be cut back to {length} bytes: {again}", path.display());
+        }
+        return Err(StorageError::io("can't write", path)(error));
+    }
+    Ok(length + bytes.len() as u64)
 }
 
 fn put(path: &Path, bytes: &[u8], durable: bool) -> Result<(), StorageError> {

@@ -3,6 +3,7 @@
 //! which nobody was promised, is cut off when the journal is opened again.
 
 use crate::StorageError;
+use crate::atomic::append_or_cut_back;
 use serde::{Deserialize, Serialize};
 use std::fs::{self, File, OpenOptions};
 use std::io::{Read, Seek, SeekFrom, Write};
@@ -271,14 +272,7 @@ impl Writer {
 
     /// Writes all of `frames` or leaves the segment as it was.
     fn append(&mut self, frames: &[u8]) -> Result<(), StorageError> {
-        if let Err(error) = self.file.write_all(frames) {
-            let back = self.file.set_len(self.length).and_then(|()| self.file.seek(SeekFrom::Start(self.length)));
-            if let Err(again) = back {
-                tracing::error!("{} could not be cut back to {} bytes: {again}", self.path.display(), self.length);
-            }
-            return Err(StorageError::io("can't write", &self.path)(error));
-        }
-        self.length += frames.len() as u64;
+        self.length = append_or_cut_back(&mut self.file, &self.path, self.length, frames)?;
         self.dirty = true;
         Ok(())
     }

@@ -6,6 +6,7 @@
 
 use super::frames::{Frames, HEADER, Opened, frames, row, scan, segment_path, segments};
 use super::{JsonRow, Lag, Offset, Pulled, Rows, Source};
+use crate::atomic::append_or_cut_back;
 use crate::{Durability, StorageError};
 use parking::{Parked, parked};
 use std::fs::{self, File, OpenOptions};
@@ -210,14 +211,7 @@ impl Writer {
 
     /// All of `frames`, or the segment as it was.
     fn write(&mut self, frames: &[u8]) -> Result<(), StorageError> {
-        if let Err(error) = self.file.write_all(frames) {
-            let back = self.file.set_len(self.length).and_then(|()| self.file.seek(SeekFrom::Start(self.length)));
-            if let Err(again) = back {
-                tracing::error!("{} could not be cut back to {} bytes: {again}", self.path.display(), self.length);
-            }
-            return Err(StorageError::io("can't write", &self.path)(error));
-        }
-        self.length += frames.len() as u64;
+        self.length = append_or_cut_back(&mut self.file, &self.path, self.length, frames)?;
         Ok(())
     }
 

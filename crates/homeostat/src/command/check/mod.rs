@@ -132,9 +132,11 @@ async fn model(project: &Project, spec: &ModelSpec, args: &Check, as_of: Option<
     let leaks = features::leakage::leaks(spec, contract, &kept, &target)?;
     let mut ok = outcomes > 0 && validation.ok && leaks.is_empty();
     let ground = pipelines::Ground { spec, contract, rows: &kept, target: &target };
-    let parity = if args.parity { Some(ground.parity()?) } else { None };
+    let pipelines = if args.parity || args.collisions { Some(ground.fit()?) } else { None };
+    let parity = pipelines.as_ref().filter(|_| args.parity).map(pipelines::Pipelines::parity).transpose()?;
     ok &= parity.as_ref().is_none_or(|(_, same)| *same);
-    let collisions = if args.collisions { Some(ground.collisions()?) } else { None };
+    let collisions =
+        pipelines.as_ref().filter(|_| args.collisions).map(pipelines::Pipelines::collisions).transpose()?;
     Ok(Checked {
         rows: validation.rows,
         outcomes,

@@ -33,31 +33,39 @@ pub struct Ground<'a> {
     pub target: &'a [f64],
 }
 
-impl Ground<'_> {
-    /// Each kind of pipeline, fitted, with its name.
-    fn fitted(&self) -> Result<Vec<(String, Pipeline)>> {
+/// The pipelines of a model, fitted on its rows, each with the name of its kind.
+pub struct Pipelines<'a> {
+    rows: &'a RecordBatch,
+    fitted: Vec<(String, Pipeline)>,
+}
+
+impl<'a> Ground<'a> {
+    pub fn fit(&self) -> Result<Pipelines<'a>> {
         let target = self.target;
         let known: Vec<u32> = (0..target.len() as u32).filter(|row| !target[*row as usize].is_nan()).collect();
         let fit = |recipe: &Recipe| {
             let fitted = Pipeline::fit(self.spec, self.contract, *recipe, self.rows, &known, target, 1)?;
             Ok((format!("{recipe:?}").to_lowercase(), fitted.pipeline))
         };
-        recipes(self.spec).iter().map(fit).collect()
+        let fitted = recipes(self.spec).iter().map(fit).collect::<Result<_>>()?;
+        Ok(Pipelines { rows: self.rows, fitted })
     }
+}
 
+impl Pipelines<'_> {
     /// How many values of hashed columns share a slot, by kind of pipeline.
     pub fn collisions(&self) -> Result<Map<String, Value>> {
-        let report = |(name, pipeline): (String, Pipeline)| {
+        let report = |(name, pipeline): &(String, Pipeline)| {
             let report: CollisionReport = pipeline.collisions(self.rows)?;
-            Ok((name, serde_json::to_value(report)?))
+            Ok((name.clone(), serde_json::to_value(report)?))
         };
-        self.fitted()?.into_iter().map(report).collect()
+        self.fitted.iter().map(report).collect()
     }
 
     /// A report for each kind of pipeline, and whether none differs.
     pub fn parity(&self) -> Result<(Map<String, Value>, bool)> {
         let (mut reports, mut same) = (Map::new(), true);
-        for (name, pipeline) in self.fitted()? {
+        for (name, pipeline) in &self.fitted {
             let chunks = self.rows.num_rows().div_ceil(CHUNK_ROWS);
             let bar = output::bar("comparing");
             bar.set_length(self.rows.num_rows() as u64);
@@ -66,7 +74,7 @@ impl Ground<'_> {
                 .map(|chunk| {
                     let from = chunk * CHUNK_ROWS;
                     let count = CHUNK_ROWS.min(self.rows.num_rows() - from);
-                    let report = features::parity::compare(&pipeline, &self.rows.slice(from, count));
+                    let report = features::parity::compare(pipeline, &self.rows.slice(from, count));
                     bar.inc(count as u64);
                     report
                 })
@@ -76,7 +84,7 @@ impl Ground<'_> {
             let differences: u64 = compared.iter().map(|report| report.differences).sum();
             let first = compared.iter().find_map(|report| report.first.as_ref());
             same &= differences == 0;
-            reports.insert(name, json!({ "rows": total, "differences": differences, "first": first }));
+            reports.insert(name.clone(), json!({ "rows": total, "differences": differences, "first": first }));
         }
         Ok((reports, same))
     }
