@@ -205,7 +205,7 @@ impl<'a> Reader<'a> {
         let (ids, dimension) = (self.number()?, self.number()?);
         let ([code], size) = (self.take::<1>()?, self.number()?);
         let place = match code {
-            0 => Place::Direct,
+            0 if size == 0 => Place::Direct,
             1 if size > 0 => Place::Hashed { rows: size },
             2 if size > 0 => Place::QuotientRemainder { remainders: size },
             _ => return Err(self.damaged("a table is of an unknown kind")),
@@ -229,7 +229,11 @@ impl<'a> Reader<'a> {
                 return Err(self.damaged("a row lies outside its table"));
             }
             next = place + 1;
-            weights[place * width..next * width].copy_from_slice(&self.values(width)?);
+            let row = self.values(width)?;
+            if row.iter().all(|weight| weight.to_bits() == 0) {
+                return Err(self.damaged("a row of zeros is written"));
+            }
+            weights[place * width..next * width].copy_from_slice(&row);
         }
         Ok(Table { ids, dimension, place, weights })
     }
