@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 /// What each crate may depend on among ours, and crates from outside that it must never name.
-const LAYERS: [(&str, &[&str], &[&str]); 8] = [
+const LAYERS: [(&str, &[&str], &[&str]); 9] = [
     ("vocabulary", &[], &["tokio", "axum", "hyper", "sqlx", "arrow", "datafusion"]),
     ("features", &["vocabulary"], &["tokio", "axum", "hyper", "sqlx", "parquet", "datafusion"]),
     ("inference", &["vocabulary"], &["tokio", "axum", "hyper", "sqlx", "arrow", "datafusion"]),
@@ -15,6 +15,11 @@ const LAYERS: [(&str, &[&str], &[&str]); 8] = [
     ("storage", &["vocabulary", "features"], &["axum", "hyper", "hessboost"]),
     ("serving", &["vocabulary", "inference"], &["sqlx", "arrow", "parquet", "datafusion"]),
     ("homeostat", &["vocabulary", "features", "inference", "control", "learning", "storage", "serving"], &[]),
+    (
+        "simulation",
+        &["vocabulary", "features", "inference", "control", "learning", "storage", "serving"],
+        &["tokio", "axum", "hyper", "chrono", "rand"],
+    ),
 ];
 
 /// Longer files are more than one thing.
