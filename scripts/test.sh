@@ -4,6 +4,8 @@
 set -eu
 root=$(cd "$(dirname "$0")/.." && pwd)
 cd "$root"
+# Random cases are the same in every run of one commit. For others: PROPTEST_RNG_SEED=7 PROPTEST_CASES=5000 make test
+export PROPTEST_RNG_SEED="${PROPTEST_RNG_SEED:-1}"
 if cargo nextest --version >/dev/null 2>&1; then
     cargo nextest run --release --workspace --all-targets --locked --no-fail-fast
 else
