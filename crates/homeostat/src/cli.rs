@@ -233,7 +233,7 @@ pub struct Quickstart {
 pub struct Init {
     /// The folder to make
     pub dir: PathBuf,
-    /// A Parquet or CSV file
+    /// A table: .parquet, .csv (also with semicolons, tabs, bars), .jsonl, .json, .arrow; text may end in .gz
     #[arg(long)]
     pub data: PathBuf,
     /// The column to predict
@@ -279,7 +279,7 @@ pub struct Check {
     /// Only this model
     #[arg(conflicts_with = "data")]
     pub model: Option<String>,
-    /// Hold this Parquet or CSV file against a contract
+    /// Hold the table in this file against a contract
     #[arg(long, value_name = "FILE", conflicts_with_all = ["parity", "collisions"])]
     pub data: Option<PathBuf>,
     /// The contract; not needed where the project has one

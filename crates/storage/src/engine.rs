@@ -1,19 +1,15 @@
 //! The embedded batch engine: reads a file, or runs SQL over files, with DataFusion. The answer is one Arrow batch.
 
 use crate::StorageError;
+use crate::files::{Kind, delimiter, is_packed, kind};
+pub use crate::files::{is_parquet, read_file};
 use arrow::array::RecordBatch;
 use arrow::compute::concat_batches;
-use arrow::csv::reader::Format;
-use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
+use arrow::datatypes::SchemaRef;
 use datafusion::prelude::{CsvReadOptions, ParquetReadOptions, SessionConfig, SessionContext};
-use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
-use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use vocabulary::model::DataSpec;
-
-/// Rows of a CSV file that its types are inferred from: all of them, so that a late surprise is no error.
-const CSV_ROWS_A_BATCH: usize = 8192;
 
 /// Loads what `data` declares; paths are relative to `root`.
 pub async fn load(root: &Path, data: &DataSpec) -> Result<RecordBatch, StorageError> {
@@ -27,90 +23,6 @@ pub async fn load(root: &Path, data: &DataSpec) -> Result<RecordBatch, StorageEr
 /// The files that `data` reads, for its digest.
 pub fn files(root: &Path, data: &DataSpec) -> Vec<PathBuf> {
     data.file.iter().chain(&data.sql).chain(data.tables.values()).map(|file| root.join(file)).collect()
-}
-
-/// Reads a whole Parquet or CSV file.
-pub fn read_file(path: &Path) -> Result<RecordBatch, StorageError> {
-    if !path.exists() {
-        let missing = std::io::Error::new(std::io::ErrorKind::NotFound, "no such file");
-        return Err(StorageError::io("can't read", path)(missing));
-    }
-    match kind(path)? {
-        Kind::Parquet => read_parquet(path),
-        Kind::Csv(delimiter) => read_csv(path, delimiter),
-    }
-}
-
-/// Whether a file is Parquet, by its name.
-pub fn is_parquet(path: &Path) -> Result<bool, StorageError> {
-    Ok(matches!(kind(path)?, Kind::Parquet))
-}
-
-enum Kind {
-    Parquet,
-    Csv(u8),
-}
-
-fn kind(path: &Path) -> Result<Kind, StorageError> {
-    match path.extension().and_then(|extension| extension.to_str()).map(str::to_ascii_lowercase).as_deref() {
-        Some("parquet" | "pq") => Ok(Kind::Parquet),
-        Some("csv") => Ok(Kind::Csv(b',')),
-        Some("tsv") => Ok(Kind::Csv(b'\t')),
-        _ => Err(StorageError::Data(format!(
-            "{}: what kind of file this is can't be told from its name; .parquet, .csv and .tsv are read",
-            path.display()
-        ))),
-    }
-}
-
-fn read_parquet(path: &Path) -> Result<RecordBatch, StorageError> {
-    let bad = |error: &dyn std::fmt::Display| {
-        StorageError::Data(format!("{} can't be read as Parquet: {error}", path.display()))
-    };
-    let file = File::open(path).map_err(StorageError::io("can't read", path))?;
-    let builder = ParquetRecordBatchReaderBuilder::try_new(file).map_err(|error| bad(&error))?;
-    let schema = Arc::clone(builder.schema());
-    let reader = builder.with_batch_size(64 * 1024).build().map_err(|error| bad(&error))?;
-    let batches = reader.collect::<Result<Vec<_>, _>>().map_err(|error| bad(&error))?;
-    concat_batches(&schema, &batches).map_err(|error| bad(&error))
-}
-
-fn read_csv(path: &Path, delimiter: u8) -> Result<RecordBatch, StorageError> {
-    let bad = |error: arrow::error::ArrowError| {
-        let text = error.to_string();
-        let text = text.strip_prefix("Csv error: ").unwrap_or(&text).to_owned();
-        let advice = "mend that line, or quote the field that holds the delimiter";
-        StorageError::Data(format!("{} can't be read as CSV: {text}; {advice}", path.display()))
-    };
-    let open = || File::open(path).map_err(StorageError::io("can't read", path));
-    let format = || Format::default().with_header(true).with_delimiter(delimiter).with_null_regex(nulls());
-    let (schema, _) = format().infer_schema(std::io::BufReader::new(open()?), None).map_err(bad)?;
-    let schema = settle(schema);
-    let reader = arrow::csv::ReaderBuilder::new(Arc::clone(&schema))
-        .with_format(format())
-        .with_batch_size(CSV_ROWS_A_BATCH)
-        .build_buffered(std::io::BufReader::new(open()?))
-        .map_err(bad)?;
-    let batches = reader.collect::<Result<Vec<_>, _>>().map_err(bad)?;
-    concat_batches(&schema, &batches).map_err(bad)
-}
-
-/// What stands for null in a text file.
-pub(crate) fn nulls() -> regex::Regex {
-    regex::Regex::new("^(NA|N/A|NaN|nan|null|NULL|\\?)?$").expect("the expression is constant and valid")
-}
-
-/// A column without any value is taken as text; every column may hold nulls.
-fn settle(schema: Schema) -> SchemaRef {
-    let fields: Vec<Field> = schema
-        .fields()
-        .iter()
-        .map(|field| {
-            let kind = if field.data_type() == &DataType::Null { DataType::Utf8 } else { field.data_type().clone() };
-            Field::new(field.name(), kind, true)
-        })
-        .collect();
-    Arc::new(Schema::new(fields))
 }
 
 async fn query(root: &Path, sql: &Path, data: &DataSpec) -> Result<RecordBatch, StorageError> {
@@ -129,10 +41,12 @@ async fn query(root: &Path, sql: &Path, data: &DataSpec) -> Result<RecordBatch, 
         let place = path.display().to_string();
         match kind(&path)? {
             Kind::Parquet => context.register_parquet(name, &place, ParquetReadOptions::default()).await,
-            Kind::Csv(delimiter) => {
+            Kind::Csv if !is_packed(&path) => {
+                let delimiter = delimiter(&path)?;
                 let options = CsvReadOptions::new().delimiter(delimiter).schema_infer_max_records(1 << 20);
                 context.register_csv(name, &place, options).await
             }
+            _ => context.register_batch(name, read_file(&path)?).map(drop),
         }
         .map_err(bad)?;
     }
@@ -148,7 +62,7 @@ mod tests {
     use super::*;
 
     #[tokio::test]
-    async fn csv_and_sql_are_read_and_a_ragged_row_is_named() {
+    async fn files_and_sql_over_files_are_read() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("t.csv");
         std::fs::write(&path, "a,b,when\n1,x,2013-01-01T00:00:00\n2.5,?,2013-01-02T00:00:00\n").unwrap();
@@ -162,11 +76,11 @@ mod tests {
             ..DataSpec::default()
         };
         assert_eq!(load(folder.path(), &data).await.unwrap().num_rows(), 1);
-        std::fs::write(&path, "a,b\n1,x\n2\n3,y\n").unwrap();
-        let ragged = read_file(&path).unwrap_err().to_string();
-        assert!(ragged.contains("line 3"), "{ragged}");
-        std::fs::write(folder.path().join("broken.parquet"), "no parquet").unwrap();
-        assert!(read_file(&folder.path().join("broken.parquet")).unwrap_err().to_string().contains("as Parquet"));
+        std::fs::write(folder.path().join("u.jsonl"), "{\"a\":1}\n{\"a\":3}\n").unwrap();
+        std::fs::write(folder.path().join("q.sql"), "SELECT t.a FROM t JOIN u ON t.a = u.a").unwrap();
+        let tables = [("t".to_owned(), "t.csv".to_owned()), ("u".to_owned(), "u.jsonl".to_owned())].into();
+        let joined = DataSpec { sql: Some("q.sql".into()), tables, ..DataSpec::default() };
+        assert_eq!(load(folder.path(), &joined).await.unwrap().num_rows(), 1);
         let unknown = DataSpec { sql: Some("q.sql".into()), ..DataSpec::default() };
         assert!(load(folder.path(), &unknown).await.unwrap_err().to_string().contains("q.sql"));
     }

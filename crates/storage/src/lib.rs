@@ -7,6 +7,7 @@ pub mod catalog;
 pub mod engine;
 #[cfg(test)]
 mod expressions;
+pub mod files;
 pub mod journal;
 pub mod log;
 pub mod parquet_log;

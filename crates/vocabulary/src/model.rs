@@ -87,7 +87,7 @@ impl Task {
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct DataSpec {
-    /// A Parquet or CSV file, relative to the project's folder.
+    /// A table (Parquet, CSV, JSON or Arrow), relative to the project's folder.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub file: Option<String>,
     /// A file with one SQL query, relative to the project's folder.

@@ -5,6 +5,7 @@
 use super::lines::{Lines, Tail};
 use super::{Lag, Offset, Pulled, Rows, Source};
 use crate::StorageError;
+use crate::files::csv_trouble;
 use crate::parts::{Batches, ParquetFile};
 use arrow::array::RecordBatch;
 use arrow::csv::reader::Format;
@@ -82,7 +83,8 @@ enum Reader {
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Kind {
     Parquet,
-    Csv(u8),
+    Csv,
+    Tsv,
     Lines,
 }
 
@@ -207,8 +209,8 @@ impl Place {
 fn kind(path: &Path) -> Option<Kind> {
     match path.extension()?.to_str()? {
         "parquet" | "pq" => Some(Kind::Parquet),
-        "csv" => Some(Kind::Csv(b',')),
-        "tsv" => Some(Kind::Csv(b'\t')),
+        "csv" => Some(Kind::Csv),
+        "tsv" => Some(Kind::Tsv),
         "jsonl" | "ndjson" | "json" => Some(Kind::Lines),
         _ => None,
     }
@@ -226,7 +228,8 @@ impl Open {
                 }
                 Reader::Parquet { rows: file.rows(), batches: Box::new(file.batches(row..file.rows(), columns)?) }
             }
-            Some(Kind::Csv(delimiter)) => csv(path, delimiter, row)?,
+            Some(Kind::Csv) => csv(path, crate::files::delimiter(path)?, row)?,
+            Some(Kind::Tsv) => csv(path, b'\t', row)?,
             Some(Kind::Lines) => Reader::Lines(Lines::open(path, row)?),
             None => {
                 return Err(StorageError::Data(format!(
@@ -295,19 +298,12 @@ fn csv(path: &Path, delimiter: u8, row: u64) -> Result<Reader, StorageError> {
     let schema = Arc::new(Schema::new(named.fields().iter().map(text).collect::<Vec<_>>()));
     let read = Arc::new(AtomicU64::new(0));
     let reader = arrow::csv::ReaderBuilder::new(schema)
-        .with_format(format().with_null_regex(crate::engine::nulls()))
+        .with_format(format().with_null_regex(crate::files::nulls()))
         .with_batch_size(crate::parts::ROWS_A_BATCH)
         .with_bounds(row as usize, usize::MAX - 1)
         .build(Counted { file: open()?, read: Arc::clone(&read) })
         .map_err(|error| csv_trouble(path, &error))?;
     Ok(Reader::Csv { path: path.to_owned(), reader: Box::new(reader), read })
-}
-
-fn csv_trouble(path: &Path, error: &arrow::error::ArrowError) -> StorageError {
-    let text = error.to_string();
-    let text = text.strip_prefix("Csv error: ").unwrap_or(&text);
-    let advice = "mend that line, or quote the field that holds the delimiter";
-    StorageError::Data(format!("{} can't be read as CSV: {text}; {advice}", path.display()))
 }
 
 /// Counts the bytes that were read.
