@@ -273,6 +273,9 @@ pub struct Check {
     /// Transform the model's whole data set as one batch and row by row, and count the differing bits
     #[arg(long)]
     pub parity: bool,
+    /// With --parity: compute again, from the streams' histories, the window features that logged answers were given with
+    #[arg(long, requires = "parity", conflicts_with_all = ["data", "collisions"])]
+    pub online: bool,
     /// Count the different values of hashed columns that share a slot
     #[arg(long)]
     pub collisions: bool,

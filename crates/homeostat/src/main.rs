@@ -25,6 +25,7 @@ mod streams;
 mod traced;
 mod training;
 mod transforms;
+mod windows;
 
 use clap::Parser;
 use std::process::ExitCode;

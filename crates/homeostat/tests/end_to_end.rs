@@ -32,3 +32,5 @@ mod streams;
 mod streams_nats;
 #[path = "end_to_end/support.rs"]
 mod support;
+#[path = "end_to_end/windows.rs"]
+mod windows;

@@ -3,9 +3,9 @@
 mod features;
 
 pub use features::{
-    CountForm, CountSpec, CyclicSpec, Difference, DistanceSpec, ExpressionSpec, FeatureSpec, GRAM_MAX, LetterCase,
-    ListForm, ListSpec, ReduceMethod, ReduceSpec, TEXT_SLOTS_MAX, TargetStatistics, TextScale, TextSpec, TimePart,
-    TimeParts, VocabularySpec,
+    CountForm, CountSpec, CyclicSpec, Difference, DistanceSpec, ExpressionSpec, FeatureSpec, GRAM_MAX, Known,
+    LetterCase, ListForm, ListSpec, ReduceMethod, ReduceSpec, TEXT_SLOTS_MAX, TargetStatistics, TextScale, TextSpec,
+    TimePart, TimeParts, VocabularySpec, WindowFeatures,
 };
 
 use crate::contract::Scalar;
@@ -504,8 +504,9 @@ impl ModelSpec {
             }
         }
         let derived: Vec<&str> = self.features.derived_names().collect();
+        let of_windows: Vec<String> = self.window_columns().collect();
         for (role, name) in self.features.named_columns() {
-            if !derived.contains(&name) {
+            if !derived.contains(&name) && !of_windows.iter().any(|column| column == name) {
                 column(role, name);
             }
         }
