@@ -193,7 +193,8 @@ impl Asof {
                 {
                     best = Some(offer);
                 }
-                let young = |offer: &Offer| self.tolerance.is_none_or(|most| left.at.saturating_sub(offer.time) <= most);
+                let young =
+                    |offer: &Offer| self.tolerance.is_none_or(|most| left.at.saturating_sub(offer.time) <= most);
                 if let Some(offer) = best.filter(young) {
                     places[left.row as usize] = (offer.batch as usize, offer.row as usize);
                 }
@@ -250,7 +251,12 @@ mod tests {
     }
 
     /// What the declaration says, left row by left row.
-    fn naive(left: &[(Option<i64>, Option<i64>, Option<i64>)], right: &[Right], known: bool, tolerance: Option<i64>) -> Vec<Option<i64>> {
+    fn naive(
+        left: &[(Option<i64>, Option<i64>, Option<i64>)],
+        right: &[Right],
+        known: bool,
+        tolerance: Option<i64>,
+    ) -> Vec<Option<i64>> {
         let answer = |(shop, day, at): &(Option<i64>, Option<i64>, Option<i64>)| {
             let (shop, day, at) = ((*shop)?, (*day)?, (*at)?);
             let seen = right.iter().enumerate().filter_map(|(number, row)| {
@@ -324,7 +330,8 @@ mod tests {
             let found: Vec<Option<i64>> = values[0].as_primitive::<arrow::datatypes::Int64Type>().iter().collect();
             let wanted = naive(&left, &right, known, tolerance);
             assert_eq!(found, wanted, "seed {seed}: {left:?} {right:?}");
-            let shops: Vec<Option<String>> = values[1].as_string::<i32>().iter().map(|text| text.map(str::to_owned)).collect();
+            let shops: Vec<Option<String>> =
+                values[1].as_string::<i32>().iter().map(|text| text.map(str::to_owned)).collect();
             let shop = |number: &Option<i64>| right[(*number)? as usize].shop.map(|shop| format!("s{shop}"));
             assert_eq!(shops, wanted.iter().map(shop).collect::<Vec<_>>());
             assert_eq!(counts.rows, right_rows as u64);
@@ -335,7 +342,8 @@ mod tests {
     fn what_is_held_depends_on_the_left_side_alone() {
         let left = ints((0..4).map(Some));
         let at = instants((0..4).map(|_| Some(1_000_000)));
-        let columns = AsofColumns { key: vec!["day".into()], time: "time".into(), known_at: None, values: vec!["number".into()] };
+        let columns =
+            AsofColumns { key: vec!["day".into()], time: "time".into(), known_at: None, values: vec!["number".into()] };
         let mut join = Asof::new(&[left], &at, columns, None).unwrap();
         for piece in 0..200 {
             // Each is newer than all before: the worst case.

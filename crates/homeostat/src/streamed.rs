@@ -92,13 +92,13 @@ pub fn file(project: &Project, spec: &ModelSpec, order: &Order) -> Result<Option
     let learner = order.learner.unwrap_or(spec.learner.kind);
     let path = spec.data.file.as_ref().map(|file| project.root.join(file));
     let parquet = match &path {
-        Some(path) if order.log.is_none() => storage::engine::is_parquet(path)?,
+        Some(path) if order.log.is_none() && spec.data.joins.is_empty() => storage::engine::is_parquet(path)?,
         _ => false,
     };
     let Some(path) = path.filter(|_| parquet && learner == LearnerKind::Linear) else {
         if order.stream {
             bail!(
-                "--stream: only the learner \"linear\" learns from rows in pieces, and only from one Parquet file; model \
+                "--stream: only the learner \"linear\" learns from rows in pieces, and only from one Parquet file without joins; model \
                  \"{}\" has the learner \"{}\" and {}",
                 spec.name,
                 learner.name(),

@@ -2,10 +2,12 @@
 //! lineage and audit record. The server never does this itself; its jobs run the same code in a child process.
 
 use crate::clock;
+use crate::joins;
 use crate::project::Project;
 use crate::quarantine;
 use crate::runs::Run;
 use crate::screening::{self, Screen, Screened};
+use crate::snapshot;
 use crate::streamed::{self, FileRows};
 use crate::windows::{self, LookedUp, Windows};
 use anyhow::{Context, Result, bail};
@@ -60,6 +62,9 @@ pub struct Order {
     /// Of streams whose windows are inputs, the newest event of the history that counts; all that is known, without.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub events: BTreeMap<String, u64>,
+    /// The training set's snapshot, where it must be a certain one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub snapshot: Option<String>,
 }
 
 /// What happens where a table is not what its contract expects.
@@ -228,6 +233,16 @@ pub async fn make(
     let rows = Rows::of(project, spec, order, OnBadData::Stop).await?;
     let corrected = Some(rows.corrected().to_vec()).filter(|files| !files.is_empty());
     let order = &Order { corrected, events: rows.events(), ..order.clone() };
+    let snapshot = snapshot::of(project, spec, order)?;
+    if let Some(wanted) = &order.snapshot
+        && *wanted != snapshot
+    {
+        bail!(
+            "model \"{}\": snapshot {wanted} can't be made again, it would be {snapshot}: a data file, the contract or the \
+             declaration of data is not what it was; bring it back",
+            spec.name
+        );
+    }
     let earlier = earlier(project, spec, contract, &order.average_with)?;
     let checkpoints = run.checkpoints()?;
     let start = started_from(project, order)?;
@@ -267,6 +282,7 @@ pub async fn make(
         metrics: trained.manifest.metrics.clone(),
         lineage: serde_json::json!({
             "data": trained.manifest.data,
+            "snapshot": snapshot,
             "data_files": storage::engine::files(&project.root, &spec.data)
                 .iter()
                 .map(|path| path.strip_prefix(&project.root).unwrap_or(path).display().to_string())
@@ -424,6 +440,7 @@ pub async fn file_rows(project: &Project, spec: &ModelSpec) -> Result<RecordBatc
     let contract = project.contract_of(spec);
     let load = async || -> Result<RecordBatch> {
         let raw = storage::engine::load(&project.root, &spec.data).await?;
+        let raw = joins::joined(project, spec, raw).await?;
         features::canonical(&raw, contract)
             .with_context(|| format!("the data of model \"{}\" does not fit contract \"{}\"", spec.name, contract.name))
     };
@@ -447,8 +464,10 @@ pub async fn file_rows(project: &Project, spec: &ModelSpec) -> Result<RecordBatc
 fn cached_path(project: &Project, spec: &ModelSpec) -> Result<PathBuf> {
     let mut hasher = blake3::Hasher::new();
     for path in storage::engine::files(&project.root, &spec.data) {
-        let bytes = std::fs::read(&path).with_context(|| format!("can't read {}", path.display()))?;
-        hasher.update(&(bytes.len() as u64).to_le_bytes()).update(&bytes);
+        hasher.update(&snapshot::digest_of(&path)?.0);
+    }
+    if !spec.data.joins.is_empty() {
+        hasher.update(&serde_json::to_vec(&(&spec.data, &spec.time))?);
     }
     hasher.update(&serde_json::to_vec(project.contract_of(spec))?);
     Ok(project.state().join("cache").join(format!("{}.parquet", hasher.finalize().to_hex())))

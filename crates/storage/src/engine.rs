@@ -1,11 +1,14 @@
 //! The embedded batch engine: reads a file, or runs SQL over files, with DataFusion. The answer is one Arrow batch.
 
 use crate::StorageError;
+use crate::parts::ParquetFile;
 use arrow::array::RecordBatch;
 use arrow::compute::concat_batches;
 use arrow::csv::reader::Format;
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
-use datafusion::prelude::{CsvReadOptions, ParquetReadOptions, SessionConfig, SessionContext};
+use datafusion::execution::runtime_env::RuntimeEnvBuilder;
+use datafusion::prelude::{CsvReadOptions, DataFrame, ParquetReadOptions, SessionConfig, SessionContext};
+use futures::StreamExt;
 use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
 use std::fs::File;
 use std::path::{Path, PathBuf};
@@ -14,6 +17,9 @@ use vocabulary::model::DataSpec;
 
 /// Rows of a CSV file that its types are inferred from: all of them, so that a late surprise is no error.
 const CSV_ROWS_A_BATCH: usize = 8192;
+
+/// Memory of a query whose rows are handed on batch by batch; what needs more, such as a sort, goes to disk.
+const SCAN_BYTES_MAX: usize = 1 << 30;
 
 /// Loads what `data` declares; paths are relative to `root`.
 pub async fn load(root: &Path, data: &DataSpec) -> Result<RecordBatch, StorageError> {
@@ -24,9 +30,52 @@ pub async fn load(root: &Path, data: &DataSpec) -> Result<RecordBatch, StorageEr
     }
 }
 
-/// The files that `data` reads, for its digest.
+/// The files that `data` reads, for its digest; those of its joins behind its own.
 pub fn files(root: &Path, data: &DataSpec) -> Vec<PathBuf> {
-    data.file.iter().chain(&data.sql).chain(data.tables.values()).map(|file| root.join(file)).collect()
+    let own = |data: &DataSpec| -> Vec<PathBuf> {
+        data.file.iter().chain(&data.sql).chain(data.tables.values()).map(|file| root.join(file)).collect()
+    };
+    let joined = data.joins.iter().flat_map(|join| own(&join.source()));
+    own(data).into_iter().chain(joined).collect()
+}
+
+/// Hands the rows of what `data` declares to `each`, batch by batch in their order; memory does not depend on their
+/// number. Of a Parquet file, the named columns alone. A query sorts and aggregates on disk where memory ends.
+pub async fn scan<E: From<StorageError>>(
+    root: &Path,
+    data: &DataSpec,
+    columns: &[String],
+    each: &mut dyn FnMut(RecordBatch) -> Result<(), E>,
+) -> Result<(), E> {
+    match (&data.file, &data.sql) {
+        (Some(file), _) => {
+            let path = root.join(file);
+            match kind(&path)? {
+                Kind::Parquet => {
+                    let file = ParquetFile::open(&path)?;
+                    for batch in file.batches(0..file.rows(), columns)? {
+                        each(batch?)?;
+                    }
+                }
+                Kind::Csv(delimiter) => {
+                    for batch in open_csv(&path, delimiter)?.1 {
+                        each(batch.map_err(|error| bad_csv(&path, &error))?)?;
+                    }
+                }
+            }
+            Ok(())
+        }
+        (None, Some(sql)) => {
+            // One partition: the order of the rows is the query's.
+            let (frame, sql) = (frame(root, &root.join(sql), data, 1).await?, root.join(sql));
+            let mut stream = frame.execute_stream().await.map_err(|error| bad_query(&sql, &error))?;
+            while let Some(batch) = stream.next().await {
+                each(batch.map_err(|error| bad_query(&sql, &error))?)?;
+            }
+            Ok(())
+        }
+        (None, None) => Err(StorageError::Data("no table is named; give it file or sql".into()).into()),
+    }
 }
 
 /// Reads a whole Parquet or CSV file.
@@ -76,12 +125,22 @@ fn read_parquet(path: &Path) -> Result<RecordBatch, StorageError> {
 }
 
 fn read_csv(path: &Path, delimiter: u8) -> Result<RecordBatch, StorageError> {
-    let bad = |error: arrow::error::ArrowError| {
-        let text = error.to_string();
-        let text = text.strip_prefix("Csv error: ").unwrap_or(&text).to_owned();
-        let advice = "mend that line, or quote the field that holds the delimiter";
-        StorageError::Data(format!("{} can't be read as CSV: {text}; {advice}", path.display()))
-    };
+    let (schema, reader) = open_csv(path, delimiter)?;
+    let batches = reader.collect::<Result<Vec<_>, _>>().map_err(|error| bad_csv(path, &error))?;
+    concat_batches(&schema, &batches).map_err(|error| bad_csv(path, &error))
+}
+
+fn bad_csv(path: &Path, error: &arrow::error::ArrowError) -> StorageError {
+    let text = error.to_string();
+    let text = text.strip_prefix("Csv error: ").unwrap_or(&text).to_owned();
+    let advice = "mend that line, or quote the field that holds the delimiter";
+    StorageError::Data(format!("{} can't be read as CSV: {text}; {advice}", path.display()))
+}
+
+type CsvRows = arrow::csv::reader::BufReader<std::io::BufReader<File>>;
+
+fn open_csv(path: &Path, delimiter: u8) -> Result<(SchemaRef, CsvRows), StorageError> {
+    let bad = |error: arrow::error::ArrowError| bad_csv(path, &error);
     let open = || File::open(path).map_err(StorageError::io("can't read", path));
     let format = || Format::default().with_header(true).with_delimiter(delimiter).with_null_regex(nulls());
     let (schema, _) = format().infer_schema(std::io::BufReader::new(open()?), None).map_err(bad)?;
@@ -91,8 +150,7 @@ fn read_csv(path: &Path, delimiter: u8) -> Result<RecordBatch, StorageError> {
         .with_batch_size(CSV_ROWS_A_BATCH)
         .build_buffered(std::io::BufReader::new(open()?))
         .map_err(bad)?;
-    let batches = reader.collect::<Result<Vec<_>, _>>().map_err(bad)?;
-    concat_batches(&schema, &batches).map_err(bad)
+    Ok((schema, reader))
 }
 
 /// What stands for null in a text file.
@@ -113,12 +171,31 @@ fn settle(schema: Schema) -> SchemaRef {
     Arc::new(Schema::new(fields))
 }
 
+fn bad_query(sql: &Path, error: &datafusion::error::DataFusionError) -> StorageError {
+    StorageError::Data(format!("{}: {}", sql.display(), error.strip_backtrace()))
+}
+
 async fn query(root: &Path, sql: &Path, data: &DataSpec) -> Result<RecordBatch, StorageError> {
-    let text = std::fs::read_to_string(sql).map_err(StorageError::io("can't read", sql))?;
     let threads = std::thread::available_parallelism().map_or(2, usize::from);
-    let context = SessionContext::new_with_config(SessionConfig::new().with_target_partitions(threads));
-    let bad = |error: datafusion::error::DataFusionError| {
-        StorageError::Data(format!("{}: {}", sql.display(), error.strip_backtrace()))
+    let frame = frame(root, sql, data, threads).await?;
+    let bad = |error: datafusion::error::DataFusionError| bad_query(sql, &error);
+    let schema: SchemaRef = Arc::new(frame.schema().as_arrow().clone());
+    let batches = frame.collect().await.map_err(bad)?;
+    let schema = batches.first().map_or(schema, |batch| batch.schema());
+    concat_batches(&schema, &batches).map_err(|error| bad(error.into()))
+}
+
+/// A query over files, planned.
+async fn frame(root: &Path, sql: &Path, data: &DataSpec, partitions: usize) -> Result<DataFrame, StorageError> {
+    let text = std::fs::read_to_string(sql).map_err(StorageError::io("can't read", sql))?;
+    let config = SessionConfig::new().with_target_partitions(partitions);
+    let bad = |error: datafusion::error::DataFusionError| bad_query(sql, &error);
+    let context = match partitions {
+        1 => {
+            let runtime = RuntimeEnvBuilder::new().with_memory_limit(SCAN_BYTES_MAX, 1.0).build_arc().map_err(bad)?;
+            SessionContext::new_with_config_rt(config, runtime)
+        }
+        _ => SessionContext::new_with_config(config),
     };
     for (name, file) in &data.tables {
         let path = root.join(file);
@@ -136,11 +213,7 @@ async fn query(root: &Path, sql: &Path, data: &DataSpec) -> Result<RecordBatch, 
         }
         .map_err(bad)?;
     }
-    let frame = context.sql(text.trim().trim_end_matches(';')).await.map_err(bad)?;
-    let schema: SchemaRef = Arc::new(frame.schema().as_arrow().clone());
-    let batches = frame.collect().await.map_err(bad)?;
-    let schema = batches.first().map_or(schema, |batch| batch.schema());
-    concat_batches(&schema, &batches).map_err(|error| bad(error.into()))
+    context.sql(text.trim().trim_end_matches(';')).await.map_err(bad)
 }
 
 #[cfg(test)]
@@ -167,6 +240,16 @@ mod tests {
         assert!(ragged.contains("line 3"), "{ragged}");
         std::fs::write(folder.path().join("broken.parquet"), "no parquet").unwrap();
         assert!(read_file(&folder.path().join("broken.parquet")).unwrap_err().to_string().contains("as Parquet"));
+        let mut seen = 0;
+        let mut each = |batch: RecordBatch| -> Result<(), StorageError> {
+            seen += batch.num_rows();
+            Ok(())
+        };
+        scan(folder.path(), &data, &[], &mut each).await.unwrap();
+        let file = DataSpec { file: Some("u.tsv".into()), ..DataSpec::default() };
+        std::fs::write(folder.path().join("u.tsv"), "a\tb\n1\tx\n2\ty\n").unwrap();
+        scan(folder.path(), &file, &[], &mut each).await.unwrap();
+        assert_eq!(seen, 3);
         let unknown = DataSpec { sql: Some("q.sql".into()), ..DataSpec::default() };
         assert!(load(folder.path(), &unknown).await.unwrap_err().to_string().contains("q.sql"));
     }

@@ -69,7 +69,7 @@ struct Part {
     at: Vec<Timestamp>,
     keys: Vec<Option<String>>,
     ids: Vec<PredictionId>,
-    /// What streams knew of each row.
+    /// What streams knew of each row, where the model asks any.
     looked: Vec<LookedUp>,
 }
 
@@ -135,7 +135,7 @@ fn prepare(asking: &Asking, route: &Route, call: &mut Call) -> ApiResult<Vec<Par
         })?;
         let batch = read(state, artifact, rows, &places, routes.known(name))?;
         let at = event_times(app, artifact, &batch);
-        let windows::Seen { batch, looked } = windows::look(app, routes, artifact, batch, &at)?;
+        let windows::Seen { batch, looked } = windows::look(app, routes, name, batch, &at)?;
         let keys = keys(artifact, &batch);
         let ids = (0..places.len())
             .map(|i| {
@@ -314,8 +314,8 @@ async fn log(asking: &Asking<'_>, parts: Vec<Part>, call: &Call) -> ApiResult<Ve
                 let entry = Entry { at, version, value: value.clone(), shadows: Vec::new(), outcome: None, order };
                 ledger.add(id, key.as_deref().map(key_hash), entry);
                 added.push(id);
-                let looked = &part.looked[i];
-                let windows = (!looked.is_empty()).then(|| serde_json::to_string(looked));
+                let looked = part.looked.get(i).filter(|looked| !looked.is_empty());
+                let windows = looked.map(serde_json::to_string);
                 records.push(Record::Prediction(Prediction {
                     id,
                     at,

@@ -3,16 +3,15 @@
 //! with what is known, and it is counted.
 
 use super::error::{ApiError, ApiResult};
-use super::state::{App, Routes, versions_of};
+use super::state::{App, Routes};
 use super::streams::Stream;
-use crate::artifact::Artifact;
 use crate::windows::{Looked, LookedUp};
 use arrow::array::{ArrayRef, RecordBatch};
 use features::windows::{Key, Value, column_of, empty_values, keys_of, with_columns};
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};
-use vocabulary::Timestamp;
 use vocabulary::model::WindowFeatures;
+use vocabulary::{ModelSpec, Timestamp};
 
 /// What became of look-ups for predictions, by row.
 #[derive(Default)]
@@ -42,16 +41,17 @@ impl Lookups {
 /// The rows with their window features, and what was seen of each row.
 pub struct Seen {
     pub batch: RecordBatch,
-    /// One a row, empty where no stream was asked.
+    /// One a row; nothing where the model takes no window features.
     pub looked: Vec<LookedUp>,
 }
 
-/// Looks up what the version that answers needs, and what the other deployed versions need to score the same rows.
-pub fn look(app: &App, routes: &Routes, artifact: &Artifact, batch: RecordBatch, at: &[Timestamp]) -> ApiResult<Seen> {
-    let wanted = wanted(routes, artifact);
+/// Looks up what the deployed versions need: the one that answers, and those that score the same rows beside it. `at` is
+/// each row's instant.
+pub fn look(app: &App, routes: &Routes, model: &str, batch: RecordBatch, at: &[Timestamp]) -> ApiResult<Seen> {
+    let Some(wanted) = routes.windows.get(model) else { return Ok(Seen { batch, looked: Vec::new() }) };
     let mut looked = vec![LookedUp::new(); batch.num_rows()];
     let mut more: Vec<(String, ArrayRef)> = Vec::new();
-    for declared in &wanted {
+    for declared in wanted {
         let keys = match keys_of(&batch, &declared.key) {
             Ok(keys) => keys,
             // Another version's key is no column of this one's.
@@ -65,25 +65,19 @@ pub fn look(app: &App, routes: &Routes, artifact: &Artifact, batch: RecordBatch,
             more.push((declared.column(&taken.name), column_of(taken.kind, &rows, place)));
         }
     }
-    let batch = if more.is_empty() { batch } else { with_columns(&batch, more).map_err(ApiError::internal)? };
-    Ok(Seen { batch, looked })
+    Ok(Seen { batch: with_columns(&batch, more).map_err(ApiError::internal)?, looked })
 }
 
-/// The window features of the version and, of streams that it names too or does not, those of the other versions.
-fn wanted(routes: &Routes, artifact: &Artifact) -> Vec<WindowFeatures> {
-    let mut wanted = artifact.spec.features.windows.clone();
-    let name = &artifact.spec.name;
-    let others = routes.route(name).map(versions_of).unwrap_or_default();
-    for other in others.into_iter().filter_map(|number| routes.artifact(name, number)) {
-        for declared in &other.spec.features.windows {
-            match wanted.iter_mut().find(|wanted| wanted.stream == declared.stream) {
-                Some(wanted) => {
-                    let more = declared.types.iter().filter(|taken| !wanted.types.contains(taken)).cloned();
-                    let more: Vec<_> = more.collect();
-                    wanted.types.extend(more);
-                }
-                None => wanted.push(declared.clone()),
+/// The window features of all versions together; where two name one stream, by the key of the first.
+pub fn together<'a>(specs: impl Iterator<Item = &'a ModelSpec>) -> Vec<WindowFeatures> {
+    let mut wanted: Vec<WindowFeatures> = Vec::new();
+    for declared in specs.flat_map(|spec| &spec.features.windows) {
+        match wanted.iter_mut().find(|wanted| wanted.stream == declared.stream) {
+            Some(wanted) => {
+                let more: Vec<_> = declared.types.iter().filter(|one| !wanted.types.contains(one)).cloned().collect();
+                wanted.types.extend(more);
             }
+            None => wanted.push(declared.clone()),
         }
     }
     wanted

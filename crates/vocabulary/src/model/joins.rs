@@ -1,6 +1,7 @@
 //! `[[data.joins]]`: columns of another table, as they were known at a row's time. Knows no files: how tables are read is
 //! the business of `storage`.
 
+use super::DataSpec;
 use crate::contract::{ColumnKind, Contract};
 use crate::suggest;
 use crate::time::Span;
@@ -42,6 +43,12 @@ pub struct JoinSpec {
 }
 
 impl JoinSpec {
+    /// The right table.
+    pub fn source(&self) -> DataSpec {
+        let (file, sql, tables) = (self.file.clone(), self.sql.clone(), self.tables.clone());
+        DataSpec { file, sql, tables, joins: Vec::new() }
+    }
+
     /// The contract's column with the row's instant.
     pub fn instant<'a>(&'a self, time: Option<&'a String>) -> Option<&'a String> {
         self.at.as_ref().or(time)
@@ -50,6 +57,9 @@ impl JoinSpec {
     /// What is wrong with it beside the contract; `time` is the model's.
     pub fn problems(&self, contract: &Contract, time: Option<&String>, say: &mut dyn FnMut(String)) {
         let name = &self.name;
+        if !self.tables.is_empty() && self.sql.is_none() {
+            say(format!("data.joins \"{name}\": tables is for sql"));
+        }
         if self.file.is_some() == self.sql.is_some() {
             say(format!("data.joins \"{name}\" needs either file or sql"));
         }
@@ -63,7 +73,9 @@ impl JoinSpec {
             if contract.column(column).is_none() {
                 let hint = suggest::hint(column, contract.column_names());
                 let contract = &contract.name;
-                say(format!("data.joins \"{name}\": contract \"{contract}\" does not declare column \"{column}\"{hint}"));
+                say(format!(
+                    "data.joins \"{name}\": contract \"{contract}\" does not declare column \"{column}\"{hint}"
+                ));
             }
         }
         for column in self.on.keys() {
@@ -71,16 +83,54 @@ impl JoinSpec {
                 say(format!("data.joins \"{name}\": column \"{column}\" is both compared and taken"));
             }
             if contract.column(column).is_some_and(|column| column.kind == ColumnKind::Float) {
-                say(format!("data.joins \"{name}\": column \"{column}\" is a float, which is no key; round it to an int"));
+                say(format!(
+                    "data.joins \"{name}\": column \"{column}\" is a float, which is no key; round it to an int"
+                ));
             }
         }
         match self.instant(time) {
             None => say(format!("data.joins \"{name}\" needs at, or the model's time: as of when the table is asked")),
             Some(at) => {
                 if contract.column(at).is_none_or(|column| column.kind != ColumnKind::Timestamp) {
-                    say(format!("data.joins \"{name}\": \"{at}\" is no timestamp column of contract \"{}\"", contract.name));
+                    say(format!(
+                        "data.joins \"{name}\": \"{at}\" is no timestamp column of contract \"{}\"",
+                        contract.name
+                    ));
                 }
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::contract::Column;
+    use serde_json::json;
+
+    fn problems(change: impl FnOnce(&mut serde_json::Value)) -> Vec<String> {
+        let kinds = [("when", ColumnKind::Timestamp), ("shop", ColumnKind::String), ("price", ColumnKind::Float)];
+        let contract = Contract::new("orders", kinds.map(|(name, kind)| Column::new(name, kind)).to_vec());
+        let mut join = json!({"name": "prices", "file": "prices.csv", "on": {"shop": "shop"}, "time": "since",
+            "columns": {"price": "price"}, "tolerance": "3d"});
+        change(&mut join);
+        let join: JoinSpec = serde_json::from_value(join).unwrap();
+        let mut found = Vec::new();
+        join.problems(&contract, Some(&"when".to_owned()), &mut |what| found.push(what));
+        found
+    }
+
+    #[test]
+    fn each_slip_is_named() {
+        assert_eq!(problems(|_| {}), Vec::<String>::new());
+        let said = |change: fn(&mut serde_json::Value), wanted: &str| {
+            let found = problems(change);
+            assert!(found.len() == 1 && found[0].contains(wanted), "{wanted}: {found:?}");
+        };
+        said(|join| join["sql"] = json!("q.sql"), "either file or sql");
+        said(|join| join["on"] = json!({"shp": "shop"}), "did you mean \"shop\"?");
+        said(|join| join["on"] = json!({}), "needs on");
+        said(|join| join["at"] = json!("shop"), "no timestamp column");
+        said(|join| join["columns"] = json!({"shop": "shop"}), "both compared and taken");
     }
 }
