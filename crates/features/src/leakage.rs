@@ -61,6 +61,7 @@ pub fn leaks(
     batch: &RecordBatch,
     target: &[f64],
 ) -> Result<Vec<Leak>, FeatureError> {
+    let contract = &*spec.widened(contract);
     let time = spec.time.as_ref().or(contract.time.as_ref());
     let times = match time {
         Some(name) => Some(Values::of_any(batch.column(column_index(batch.schema_ref(), name, usize::MAX)?), name)?),

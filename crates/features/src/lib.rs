@@ -4,6 +4,7 @@
 //! The way of a batch: [`canonical`] (types) → [`Enforcer`] (what a row must be) → [`Pipeline::transform`] (inputs);
 //! [`Validator`] enforces, and holds the whole table against the contract. The way of a request: [`RowReader`] (JSON, strictly typed) → the same [`Enforcer`] → the same transform.
 
+mod asof;
 mod canonical;
 mod columns;
 mod enforce;
@@ -24,6 +25,7 @@ mod units;
 mod validate;
 pub mod windows;
 
+pub use asof::{Asof, AsofColumns, AsofCounts};
 pub use canonical::{canonical, canonical_columns, canonical_schema};
 pub use enforce::{Action, Enforced, Enforcer, Offence, Rejected, RowExpectation, ViolationKind, Violations};
 pub use error::{FeatureError, RowProblem};

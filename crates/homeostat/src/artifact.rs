@@ -37,8 +37,10 @@ pub struct Artifact {
     pub reference: Reference,
     pub enforcer: Enforcer,
     pub reader: RowReader,
-    /// The columns that the answers follow from.
+    /// The columns of the contract that the answers follow from, with the keys and the time of window features.
     pub inputs: Vec<String>,
+    /// What the answers follow from: the pipelines' own inputs, window features among them.
+    pub follows: Vec<String>,
     /// The columns that a row may or must bring: the inputs, and time and key.
     pub columns: Vec<String>,
 }
@@ -69,6 +71,8 @@ impl Artifact {
                 inputs.push(column.clone());
             }
         }
+        let follows = inputs.clone();
+        let inputs = raw_inputs(&spec, inputs);
         let columns = request_columns(&spec, &inputs);
         let enforcer = Enforcer::new(&contract, &columns)?;
         let reader = RowReader::new(&contract, &columns);
@@ -84,6 +88,7 @@ impl Artifact {
             earlier,
             reference,
             inputs,
+            follows,
             enforcer,
             reader,
             columns,
@@ -163,6 +168,22 @@ impl Artifact {
         let inputs = self.pipeline.transform(batch)?;
         Ok((self.predictor.model.contributions(&inputs)?, &self.predictor.calibration))
     }
+}
+
+/// What a row must bring for the inputs: window features come from its keys and its time instead.
+fn raw_inputs(spec: &ModelSpec, mut inputs: Vec<String>) -> Vec<String> {
+    if spec.features.windows.is_empty() {
+        return inputs;
+    }
+    let made: Vec<String> = spec.window_columns().collect();
+    inputs.retain(|column| !made.contains(column));
+    let keys = spec.features.windows.iter().flat_map(|windows| &windows.key);
+    for column in keys.chain(&spec.time) {
+        if !inputs.contains(column) {
+            inputs.push(column.clone());
+        }
+    }
+    inputs
 }
 
 /// Input columns, then time and key where the model declares them.

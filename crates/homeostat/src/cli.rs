@@ -273,6 +273,9 @@ pub struct Check {
     /// Transform the model's whole data set as one batch and row by row, and count the differing bits
     #[arg(long)]
     pub parity: bool,
+    /// With --parity: compute again, from the streams' histories, the window features that logged answers were given with
+    #[arg(long, requires = "parity", conflicts_with_all = ["data", "collisions"])]
+    pub online: bool,
     /// Count the different values of hashed columns that share a slot
     #[arg(long)]
     pub collisions: bool,
@@ -340,8 +343,11 @@ pub struct Train {
     /// learner linear and one Parquet file that is sorted by time
     #[arg(long)]
     pub stream: bool,
+    /// Learn from the very set that a version was made from, by the snapshot that its lineage names
+    #[arg(long, value_name = "ID", conflicts_with_all = ["from", "to"])]
+    pub snapshot: Option<String>,
     /// Go on with a run that was cut off; it ends with the same bytes as one that never was
-    #[arg(long, value_name = "RUN", conflicts_with_all = ["model", "learner", "from", "to", "seed", "stream"])]
+    #[arg(long, value_name = "RUN", conflicts_with_all = ["model", "learner", "from", "to", "seed", "stream", "snapshot"])]
     pub resume: Option<String>,
 }
 

@@ -260,22 +260,26 @@ impl Project {
             features::Enforcer::new(&contract, &columns).with_context(|| path.display().to_string())?;
             contracts.insert(contract.name.clone(), contract);
         }
+        let streams = streams(root, &contracts)?;
         let mut models = BTreeMap::new();
         for path in toml_files(&root.join("models"))? {
-            let spec: ModelSpec = read_toml(&path)?;
+            let spec: ModelSpec = read_toml::<ModelSpec>(&path)?.with_streams(&streams);
             vocabulary::id::check_name(&spec.name).with_context(|| format!("{}", path.display()))?;
             let Some(contract) = contracts.get(&spec.contract) else {
                 let hint = suggest::hint(&spec.contract, contracts.keys().map(String::as_str));
                 bail!("{}: there is no contract \"{}\"{hint}", path.display(), spec.contract);
             };
-            let problems = spec.problems(contract);
+            let mut problems = spec.window_problems(contract, &streams);
+            // With a stream or a feature missing, what names its columns would be blamed too.
+            if problems.is_empty() {
+                problems = spec.problems(contract);
+            }
             if !problems.is_empty() {
                 let all: Vec<String> = problems.iter().map(ToString::to_string).collect();
                 bail!("{}: {}", path.display(), all.join("; "));
             }
             models.insert(spec.name.clone(), spec);
         }
-        let streams = streams(root, &contracts)?;
         let project = Project { root: root.to_owned(), config, contracts, models, streams };
         project.check_config()?;
         Ok(project)

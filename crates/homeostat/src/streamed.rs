@@ -5,6 +5,7 @@ use crate::project::Project;
 use crate::runs;
 use crate::screening::{Screen, Screened};
 use crate::training::{Order, first_reason, known_rows, threads, warn_of};
+use crate::windows::Windows;
 use anyhow::{Context, Result, bail};
 use arrow::array::{Array, AsArray, RecordBatch};
 use arrow::compute::take_record_batch;
@@ -51,6 +52,8 @@ pub struct FileRows<'a> {
     marks: Vec<Mark>,
     turns: Option<Turns>,
     pub seen: Observed,
+    /// What is computed of the rows that are learned from.
+    pub windows: Windows,
 }
 
 /// Of a wide file, each open reader holds tens of megabytes. Instead of staying open, a pass then reads some rows ahead,
@@ -89,13 +92,13 @@ pub fn file(project: &Project, spec: &ModelSpec, order: &Order) -> Result<Option
     let learner = order.learner.unwrap_or(spec.learner.kind);
     let path = spec.data.file.as_ref().map(|file| project.root.join(file));
     let parquet = match &path {
-        Some(path) if order.log.is_none() => storage::engine::is_parquet(path)?,
+        Some(path) if order.log.is_none() && spec.data.joins.is_empty() => storage::engine::is_parquet(path)?,
         _ => false,
     };
     let Some(path) = path.filter(|_| parquet && learner == LearnerKind::Linear) else {
         if order.stream {
             bail!(
-                "--stream: only the learner \"linear\" learns from rows in pieces, and only from one Parquet file; model \
+                "--stream: only the learner \"linear\" learns from rows in pieces, and only from one Parquet file without joins; model \
                  \"{}\" has the learner \"{}\" and {}",
                 spec.name,
                 learner.name(),
@@ -126,7 +129,8 @@ impl<'a> FileRows<'a> {
         let (from, to, marks, seen) = (order.from, order.to, Vec::new(), Observed::default());
         let threads = threads(order.threads);
         let turns = Turns::of(&file, threads);
-        let mut rows = FileRows { file, columns, spec, contract, screen, from, to, marks, turns, seen };
+        let windows = Windows::default();
+        let mut rows = FileRows { file, columns, spec, contract, screen, from, to, marks, turns, seen, windows };
         let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build()?;
         pool.install(|| rows.count())?;
         Ok(rows)
@@ -273,7 +277,8 @@ impl RowSource for FileRows<'_> {
             let passed = skip.min(batch.num_rows());
             skip -= passed;
             let rest = batch.slice(passed, batch.num_rows() - passed);
-            (rest.num_rows() > 0).then_some(Ok(rest))
+            let widened = || self.windows.attach(&rest).map_err(|error| LearnError::Source(error.into()));
+            (rest.num_rows() > 0).then(widened)
         })))
     }
 }

@@ -2,11 +2,14 @@
 //! lineage and audit record. The server never does this itself; its jobs run the same code in a child process.
 
 use crate::clock;
+use crate::joins;
 use crate::project::Project;
 use crate::quarantine;
 use crate::runs::Run;
 use crate::screening::{self, Screen, Screened};
+use crate::snapshot;
 use crate::streamed::{self, FileRows};
+use crate::windows::{self, LookedUp, Windows};
 use anyhow::{Context, Result, bail};
 use arrow::array::{Array, AsArray, Float64Array, RecordBatch, TimestampMicrosecondArray, UInt32Array};
 use arrow::compute::{concat_batches, lexsort_to_indices, take_record_batch};
@@ -15,7 +18,7 @@ use features::{RowReader, Strangers, Violations};
 use inference::{Bundle, section};
 use learning::{Checkpoints, LearnError, Limits, Progress, Start, StreamRequest, TrainRequest, Trained};
 use serde::{Deserialize, Serialize};
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::path::PathBuf;
 use std::sync::Arc;
 use storage::catalog::{Deed, Version};
@@ -56,6 +59,12 @@ pub struct Order {
     /// The files of corrected rows that are used, see `quarantine`; those that are there, without.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub corrected: Option<Vec<String>>,
+    /// Of streams whose windows are inputs, the newest event of the history that counts; all that is known, without.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub events: BTreeMap<String, u64>,
+    /// The training set's snapshot, where it must be a certain one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub snapshot: Option<String>,
 }
 
 /// What happens where a table is not what its contract expects.
@@ -83,6 +92,8 @@ pub struct TrainingSet {
     pub violations: Violations,
     /// The files of corrected rows that were used.
     pub corrected: Vec<String>,
+    /// The newest event used of each stream.
+    pub events: BTreeMap<String, u64>,
 }
 
 /// What is learned from: all rows in memory, or a file that is read as often as needed.
@@ -100,7 +111,8 @@ impl<'a> Rows<'a> {
         let registered = screening::registered(project, &spec.name).await?;
         let screen = Screen::new(project, contract, &registered, &source, order.corrected.as_deref())?;
         let screen = if bad == OnBadData::GoOn { screen.reading_again() } else { screen };
-        let rows = FileRows::open(contract, spec, order, file, screen)?;
+        let mut rows = FileRows::open(contract, spec, order, file, screen)?;
+        rows.windows = Windows::open(project, spec, &order.events)?;
         if bad == OnBadData::Stop {
             rows.screen.stop_if_bad(spec, &rows.seen, order.to)?;
         }
@@ -133,6 +145,13 @@ impl<'a> Rows<'a> {
         match self {
             Rows::Loaded(set) => &set.corrected,
             Rows::Streamed(file) => file.screen.corrections(),
+        }
+    }
+
+    fn events(&self) -> BTreeMap<String, u64> {
+        match self {
+            Rows::Loaded(set) => set.events.clone(),
+            Rows::Streamed(file) => file.windows.until(),
         }
     }
 }
@@ -213,7 +232,17 @@ pub async fn make(
     let contract = project.contract_of(spec);
     let rows = Rows::of(project, spec, order, OnBadData::Stop).await?;
     let corrected = Some(rows.corrected().to_vec()).filter(|files| !files.is_empty());
-    let order = &Order { corrected, ..order.clone() };
+    let order = &Order { corrected, events: rows.events(), ..order.clone() };
+    let snapshot = snapshot::of(project, spec, order)?;
+    if let Some(wanted) = &order.snapshot
+        && *wanted != snapshot
+    {
+        bail!(
+            "model \"{}\": snapshot {wanted} can't be made again, it would be {snapshot}: a data file, the contract or the \
+             declaration of data is not what it was; bring it back",
+            spec.name
+        );
+    }
     let earlier = earlier(project, spec, contract, &order.average_with)?;
     let checkpoints = run.checkpoints()?;
     let start = started_from(project, order)?;
@@ -253,6 +282,7 @@ pub async fn make(
         metrics: trained.manifest.metrics.clone(),
         lineage: serde_json::json!({
             "data": trained.manifest.data,
+            "snapshot": snapshot,
             "data_files": storage::engine::files(&project.root, &spec.data)
                 .iter()
                 .map(|path| path.strip_prefix(&project.root).unwrap_or(path).display().to_string())
@@ -352,17 +382,21 @@ async fn screened_set(project: &Project, spec: &ModelSpec, order: &Order, bad: O
     let enforced = of_file.count(&known, &place, &mut screened)?;
     let mut reason = first_reason(&enforced.rejected, 0);
     of_file.keep(std::mem::take(&mut screened.aside))?;
-    let mut batches = vec![enforced.batch];
+    let windows = Windows::open(project, spec, &order.events)?;
+    let mut batches = vec![windows.attach(&enforced.batch)?];
     if order.log.is_some() {
         let of_log = screen(quarantine::LOG)?;
-        let logged = concat_batches(&schema, &log_rows(project, spec, contract, &schema, order)?)?;
+        let (logged, looked) = log_rows(project, spec, contract, &schema, order)?;
+        let logged = concat_batches(&schema, &logged)?;
         let before = screened.seen.rows;
         let enforced = of_log.count(&logged, &|row| before + row as u64, &mut screened)?;
         if reason.is_empty() {
             reason = first_reason(&enforced.rejected, before);
         }
         of_log.keep(std::mem::take(&mut screened.aside))?;
-        batches.push(enforced.batch);
+        // What was seen when the row was answered; where no stream was asked then, what was known.
+        let looked: Vec<LookedUp> = enforced.kept.iter().map(|row| looked[*row as usize].clone()).collect();
+        batches.push(windows::attach_logged(spec, &windows.attach(&enforced.batch)?, &looked)?);
     }
     let rows = concat_batches(&batches[0].schema(), &batches)?;
     if bad == OnBadData::Stop {
@@ -373,7 +407,8 @@ async fn screened_set(project: &Project, spec: &ModelSpec, order: &Order, bad: O
     }
     warn_of(&screened.seen.violations, contract, &reason);
     let corrected = of_file.corrections().to_vec();
-    Ok(TrainingSet { rows: sorted(&rows, spec)?, violations: screened.seen.violations, corrected })
+    let (rows, violations) = (sorted(&rows, spec)?, screened.seen.violations);
+    Ok(TrainingSet { rows, violations, corrected, events: windows.until() })
 }
 
 /// What a model's rows are from, as records call it.
@@ -405,6 +440,7 @@ pub async fn file_rows(project: &Project, spec: &ModelSpec) -> Result<RecordBatc
     let contract = project.contract_of(spec);
     let load = async || -> Result<RecordBatch> {
         let raw = storage::engine::load(&project.root, &spec.data).await?;
+        let raw = joins::joined(project, spec, raw).await?;
         features::canonical(&raw, contract)
             .with_context(|| format!("the data of model \"{}\" does not fit contract \"{}\"", spec.name, contract.name))
     };
@@ -428,8 +464,10 @@ pub async fn file_rows(project: &Project, spec: &ModelSpec) -> Result<RecordBatc
 fn cached_path(project: &Project, spec: &ModelSpec) -> Result<PathBuf> {
     let mut hasher = blake3::Hasher::new();
     for path in storage::engine::files(&project.root, &spec.data) {
-        let bytes = std::fs::read(&path).with_context(|| format!("can't read {}", path.display()))?;
-        hasher.update(&(bytes.len() as u64).to_le_bytes()).update(&bytes);
+        hasher.update(&snapshot::digest_of(&path)?.0);
+    }
+    if !spec.data.joins.is_empty() {
+        hasher.update(&serde_json::to_vec(&(&spec.data, &spec.time))?);
     }
     hasher.update(&serde_json::to_vec(project.contract_of(spec))?);
     Ok(project.state().join("cache").join(format!("{}.parquet", hasher.finalize().to_hex())))
@@ -472,14 +510,15 @@ pub fn known_rows(
     Ok(Some(UInt32Array::from_iter_values(keep)))
 }
 
-/// Logged rows joined with their newest outcomes, as far as those were known before `order.to`.
+/// Logged rows joined with their newest outcomes, as far as those were known before `order.to`, and what streams knew of
+/// each.
 fn log_rows(
     project: &Project,
     spec: &ModelSpec,
     contract: &Contract,
     schema: &SchemaRef,
     order: &Order,
-) -> Result<Vec<RecordBatch>> {
+) -> Result<(Vec<RecordBatch>, Vec<LookedUp>)> {
     let logged = storage::log::read(&project.log_path(), &spec.name, Columns::All)?;
     let mut outcomes: HashMap<PredictionId, (Timestamp, f64)> = HashMap::new();
     for outcome in &logged.outcomes {
@@ -496,7 +535,7 @@ fn log_rows(
         .map(str::to_owned)
         .collect();
     let reader = RowReader::new(contract, &inputs);
-    let mut batches = Vec::new();
+    let (mut batches, mut looked) = (Vec::new(), Vec::new());
     for chunk in logged.predictions.chunks(8192) {
         let (mut rows, mut known) = (Vec::new(), Vec::new());
         for prediction in chunk {
@@ -506,6 +545,7 @@ fn log_rows(
                     serde_json::from_str(&prediction.row).context("the decision log holds a row that is not JSON")?,
                 );
                 known.push(*outcome);
+                looked.push(windows::logged(prediction.windows.as_deref())?);
             }
         }
         if rows.is_empty() {
@@ -517,7 +557,7 @@ fn log_rows(
         })?;
         batches.push(with_outcomes(&batch, spec, schema, &known)?);
     }
-    Ok(batches)
+    Ok((batches, looked))
 }
 
 /// Completes a batch of request rows with target and outcome time, in the order of `schema`.

@@ -15,6 +15,8 @@ mod contracts;
 mod crash;
 #[path = "end_to_end/encodings.rs"]
 mod encodings;
+#[path = "end_to_end/joins.rs"]
+mod joins;
 #[path = "end_to_end/large.rs"]
 mod large;
 #[path = "end_to_end/learning.rs"]
@@ -32,3 +34,5 @@ mod streams;
 mod streams_nats;
 #[path = "end_to_end/support.rs"]
 mod support;
+#[path = "end_to_end/windows.rs"]
+mod windows;

@@ -1,5 +1,5 @@
-//! Tables in files: Parquet, CSV, JSON and Arrow, each read whole into one batch of columns with the types that the file
-//! says or all of its rows suggest. What the columns mean is not known here.
+//! Tables in files: Parquet, CSV, JSON and Arrow, columns have the types that the file says or all of its rows
+//! suggest. What the columns mean is not known here.
 
 use crate::StorageError;
 use arrow::array::RecordBatch;
@@ -10,7 +10,7 @@ use arrow::error::ArrowError;
 use flate2::read::MultiGzDecoder;
 use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
 use std::fs::File;
-use std::io::{BufRead, BufReader, Read, Seek};
+use std::io::{BufRead, BufReader, Cursor, Read, Seek};
 use std::path::Path;
 use std::sync::Arc;
 
@@ -37,19 +37,36 @@ pub(crate) enum Kind {
 const KINDS: &str =
     ".parquet, .csv, .tsv, .jsonl, .ndjson, .json, .arrow and .feather are read, the text ones also with .gz";
 
+/// The rows of a file, in pieces.
+pub(crate) type Batches = Box<dyn Iterator<Item = Result<RecordBatch, StorageError>>>;
+
 /// Reads a whole file.
 pub fn read_file(path: &Path) -> Result<RecordBatch, StorageError> {
+    let (schema, batches) = batches(path)?;
+    let batches = batches.collect::<Result<Vec<_>, _>>()?;
+    concat_batches(&schema, &batches).map_err(|error| unreadable(path, "one table", &error))
+}
+
+/// A file's columns, and its rows in pieces, in their order.
+pub(crate) fn batches(path: &Path) -> Result<(SchemaRef, Batches), StorageError> {
     if !path.exists() {
         let missing = std::io::Error::new(std::io::ErrorKind::NotFound, "no such file");
         return Err(StorageError::io("can't read", path)(missing));
     }
     match kind(path)? {
         Kind::Parquet => read_parquet(path),
-        Kind::Csv => read_csv(path, delimiter(path)?),
-        Kind::Tsv => read_csv(path, b'\t'),
+        Kind::Csv | Kind::Tsv => read_csv(path, delimiter(path)?),
         Kind::Json => read_json(path),
         Kind::Arrow => read_arrow(path),
     }
+}
+
+/// Pieces with their errors in our words.
+fn told<E>(
+    batches: impl Iterator<Item = Result<RecordBatch, E>> + 'static,
+    bad: impl Fn(E) -> StorageError + 'static,
+) -> Batches {
+    Box::new(batches.map(move |batch| batch.map_err(&bad)))
 }
 
 /// Whether a file is Parquet, by its name.
@@ -93,8 +110,11 @@ fn open(path: &Path) -> Result<Box<dyn BufRead>, StorageError> {
 }
 
 /// What separates the columns of a CSV file: of comma, semicolon, tab and bar the one that the first line has most of
-/// outside of quotes; the comma where there is none.
+/// outside of quotes; the comma where there is none. Of a TSV file the tab.
 pub(crate) fn delimiter(path: &Path) -> Result<u8, StorageError> {
+    if kind(path)? == Kind::Tsv {
+        return Ok(b'\t');
+    }
     let mut bytes = Vec::new();
     let mut head = open(path)?.take(HEADER_BYTES_MAX as u64);
     head.read_to_end(&mut bytes).map_err(StorageError::io("can't read", path))?;
@@ -116,14 +136,13 @@ pub(crate) fn delimiter(path: &Path) -> Result<u8, StorageError> {
     Ok(counts.iter().position(|count| *count == most).map_or(b',', |place| DELIMITERS[place]))
 }
 
-fn read_parquet(path: &Path) -> Result<RecordBatch, StorageError> {
-    let bad = |error: &dyn std::fmt::Display| unreadable(path, "Parquet", error);
+fn read_parquet(path: &Path) -> Result<(SchemaRef, Batches), StorageError> {
     let file = File::open(path).map_err(StorageError::io("can't read", path))?;
-    let builder = ParquetRecordBatchReaderBuilder::try_new(file).map_err(|error| bad(&error))?;
+    let builder = ParquetRecordBatchReaderBuilder::try_new(file).map_err(|error| unreadable(path, "Parquet", &error))?;
     let schema = Arc::clone(builder.schema());
-    let reader = builder.with_batch_size(64 * 1024).build().map_err(|error| bad(&error))?;
-    let batches = reader.collect::<Result<Vec<_>, _>>().map_err(|error| bad(&error))?;
-    concat_batches(&schema, &batches).map_err(|error| bad(&error))
+    let reader = builder.with_batch_size(64 * 1024).build().map_err(|error| unreadable(path, "Parquet", &error))?;
+    let place = path.to_owned();
+    Ok((schema, told(reader, move |error| unreadable(&place, "Parquet", &error))))
 }
 
 /// Why a CSV file can't be read, and what to do about it.
@@ -134,7 +153,7 @@ pub(crate) fn csv_trouble(path: &Path, error: &ArrowError) -> StorageError {
     StorageError::Data(format!("{} can't be read as CSV: {text}; {advice}", path.display()))
 }
 
-fn read_csv(path: &Path, delimiter: u8) -> Result<RecordBatch, StorageError> {
+fn read_csv(path: &Path, delimiter: u8) -> Result<(SchemaRef, Batches), StorageError> {
     let bad = |error: ArrowError| csv_trouble(path, &error);
     let format = || Format::default().with_header(true).with_delimiter(delimiter).with_null_regex(nulls());
     // The types are inferred from all rows, so that a late surprise is no error.
@@ -145,8 +164,8 @@ fn read_csv(path: &Path, delimiter: u8) -> Result<RecordBatch, StorageError> {
         .with_batch_size(ROWS_A_BATCH)
         .build_buffered(open(path)?)
         .map_err(bad)?;
-    let batches = reader.collect::<Result<Vec<_>, _>>().map_err(bad)?;
-    concat_batches(&schema, &batches).map_err(bad)
+    let place = path.to_owned();
+    Ok((schema, told(reader, move |error| csv_trouble(&place, &error))))
 }
 
 /// A column without any value is taken as text; every column may hold nulls.
@@ -158,24 +177,20 @@ fn settle(schema: &Schema) -> SchemaRef {
     Arc::new(Schema::new(schema.fields().iter().map(settled).collect::<Vec<_>>()))
 }
 
-fn read_json(path: &Path) -> Result<RecordBatch, StorageError> {
-    let bad = |error: ArrowError| {
-        let text = error.to_string();
-        unreadable(path, "JSON", &text.strip_prefix("Json error: ").unwrap_or(&text))
-    };
+fn read_json(path: &Path) -> Result<(SchemaRef, Batches), StorageError> {
     let mut text = open(path)?;
     let start = text.fill_buf().map_err(StorageError::io("can't read", path))?;
-    let is_array = start.iter().find(|byte| !byte.is_ascii_whitespace()) == Some(&b'[');
-    let objects = match is_array {
-        true => Some(array_as_lines(path, text)?),
-        false => None,
+    let objects = match start.iter().find(|byte| !byte.is_ascii_whitespace()) {
+        Some(b'[') => Some(array_as_lines(path, text)?),
+        _ => None,
     };
-    let lines = || -> Result<Box<dyn BufRead + '_>, StorageError> {
+    let lines = || -> Result<Box<dyn BufRead>, StorageError> {
         Ok(match &objects {
-            Some(lines) => Box::new(lines.as_slice()),
+            Some(lines) => Box::new(Cursor::new(Arc::clone(lines))),
             None => open(path)?,
         })
     };
+    let bad = |error: ArrowError| json_trouble(path, &error);
     let (schema, _) = arrow::json::reader::infer_json_schema(lines()?, None).map_err(bad)?;
     let schema = settle(&schema);
     let reader = arrow::json::ReaderBuilder::new(Arc::clone(&schema))
@@ -183,11 +198,16 @@ fn read_json(path: &Path) -> Result<RecordBatch, StorageError> {
         .with_batch_size(ROWS_A_BATCH)
         .build(lines()?)
         .map_err(bad)?;
-    let batches = reader.collect::<Result<Vec<_>, _>>().map_err(bad)?;
-    concat_batches(&schema, &batches).map_err(bad)
+    let place = path.to_owned();
+    Ok((schema, told(reader, move |error| json_trouble(&place, &error))))
 }
 
-fn array_as_lines(path: &Path, text: impl Read) -> Result<Vec<u8>, StorageError> {
+fn json_trouble(path: &Path, error: &ArrowError) -> StorageError {
+    let text = error.to_string();
+    unreadable(path, "JSON", &text.strip_prefix("Json error: ").unwrap_or(&text))
+}
+
+fn array_as_lines(path: &Path, text: impl Read) -> Result<Arc<[u8]>, StorageError> {
     let rows: Vec<serde_json::Map<String, serde_json::Value>> =
         serde_json::from_reader(text).map_err(|error| unreadable(path, "a JSON array of objects", &error))?;
     let mut lines = Vec::new();
@@ -195,30 +215,30 @@ fn array_as_lines(path: &Path, text: impl Read) -> Result<Vec<u8>, StorageError>
         serde_json::to_writer(&mut lines, &row).map_err(|error| unreadable(path, "JSON", &error))?;
         lines.push(b'\n');
     }
-    Ok(lines)
+    Ok(lines.into())
 }
 
-fn read_arrow(path: &Path) -> Result<RecordBatch, StorageError> {
-    let bad = |error: ArrowError| unreadable(path, "Arrow", &error);
+fn read_arrow(path: &Path) -> Result<(SchemaRef, Batches), StorageError> {
     let io = |error| StorageError::io("can't read", path)(error);
     let mut file = BufReader::new(File::open(path).map_err(io)?);
     let mut magic = [0; 6];
     let length = file.read(&mut magic).map_err(io)?;
     file.rewind().map_err(io)?;
-    let (schema, batches) = match magic {
-        _ if length < magic.len() || (magic != *b"ARROW1" && magic[..4] != [0xff; 4]) => {
-            return Err(unreadable(path, "Arrow", &"it begins neither as a file nor as a stream does"));
-        }
-        magic if magic == *b"ARROW1" => {
+    let bad = |error: ArrowError| unreadable(path, "Arrow", &error);
+    let place = path.to_owned();
+    let later = move |error: ArrowError| unreadable(&place, "Arrow", &error);
+    match &magic {
+        b"ARROW1" => {
             let reader = arrow_ipc::reader::FileReader::try_new(file, None).map_err(bad)?;
-            (reader.schema(), reader.collect::<Result<Vec<_>, _>>().map_err(bad)?)
+            Ok((reader.schema(), told(reader, later)))
         }
-        _ => {
+        // A message begins with a mark of four such bytes.
+        [0xff, 0xff, 0xff, 0xff, ..] if length == magic.len() => {
             let reader = arrow_ipc::reader::StreamReader::try_new(file, None).map_err(bad)?;
-            (reader.schema(), reader.collect::<Result<Vec<_>, _>>().map_err(bad)?)
+            Ok((reader.schema(), told(reader, later)))
         }
-    };
-    concat_batches(&schema, &batches).map_err(bad)
+        _ => Err(unreadable(path, "Arrow", &"it begins neither as a file nor as a stream does")),
+    }
 }
 
 fn unreadable(path: &Path, kind: &str, error: &dyn std::fmt::Display) -> StorageError {

@@ -179,6 +179,7 @@ mod tests {
                 _ => Answer::One(0.1 + 0.2 * n as f64),
             },
             row: format!("{{\"x\":{n}}}"),
+            windows: n.is_multiple_of(4).then(|| format!("{{\"clicks\":{n}}}")),
         }
     }
 

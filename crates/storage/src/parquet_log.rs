@@ -49,6 +49,8 @@ fn prediction_schema() -> Schema {
         Field::new("value", DataType::Float64, false),
         Field::new("row", DataType::Utf8, false),
         classes_field(),
+        // Files from before there were windows lack the column.
+        Field::new("windows", DataType::Utf8, true),
     ])
 }
 
@@ -131,6 +133,7 @@ fn encode(table: &str, records: &[Record]) -> Result<RecordBatch, arrow::error::
                 Arc::new(Float64Array::from_iter_values(rows.iter().map(|p| p.value.value()))),
                 Arc::new(StringArray::from_iter_values(rows.iter().map(|p| p.row.as_str()))),
                 classes(rows.iter().map(|p| &p.value)),
+                Arc::new(StringArray::from_iter(rows.iter().map(|p| p.windows.as_deref()))),
             ];
             RecordBatch::try_new(Arc::new(prediction_schema()), columns)
         }
@@ -242,7 +245,7 @@ fn decode(batch: &RecordBatch, table: &str, model: &str, each: &mut dyn FnMut(Re
             let version = batch.column_by_name("version")?.as_any().downcast_ref::<UInt32Array>()?;
             let snapshot = batch.column_by_name("snapshot")?.as_any().downcast_ref::<UInt64Array>()?;
             let (at, digests, keys, traces) = (time("at")?, text("digest")?, text("key")?, text("trace")?);
-            let rows = text("row");
+            let (rows, windows) = (text("row"), text("windows"));
             for i in 0..batch.num_rows() {
                 let digest: Digest = digests.value(i).parse().ok()?;
                 each(Record::Prediction(Prediction {
@@ -256,6 +259,7 @@ fn decode(batch: &RecordBatch, table: &str, model: &str, each: &mut dyn FnMut(Re
                     trace: optional(traces, i),
                     value: answer(values, classes, i)?,
                     row: rows.map(|rows| rows.value(i).to_owned()).unwrap_or_default(),
+                    windows: windows.and_then(|windows| optional(windows, i)),
                 }));
             }
         }

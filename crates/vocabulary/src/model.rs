@@ -1,12 +1,15 @@
 //! A model's declaration. On disk: `models/NAME.toml`.
 
 mod features;
+mod joins;
 
 pub use features::{
-    CountForm, CountSpec, CyclicSpec, Difference, DistanceSpec, ExpressionSpec, FeatureSpec, GRAM_MAX, LetterCase,
-    ListForm, ListSpec, ReduceMethod, ReduceSpec, TEXT_SLOTS_MAX, TargetStatistics, TextScale, TextSpec, TimePart,
-    TimeParts, VocabularySpec,
+    CountForm, CountSpec, CyclicSpec, Difference, DistanceSpec, ExpressionSpec, FeatureSpec, GRAM_MAX, Known,
+    LetterCase, ListForm, ListSpec, ReduceMethod, ReduceSpec, TEXT_SLOTS_MAX, TargetStatistics, TextScale, TextSpec,
+    TimePart, TimeParts, VocabularySpec, WindowFeatures,
 };
+
+pub use joins::JoinSpec;
 
 use crate::contract::Scalar;
 use crate::id::Share;
@@ -96,6 +99,9 @@ pub struct DataSpec {
     /// The tables that the query reads: name to file.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub tables: BTreeMap<String, String>,
+    /// Tables whose columns are taken as they were known at each row's time.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub joins: Vec<JoinSpec>,
 }
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -504,8 +510,9 @@ impl ModelSpec {
             }
         }
         let derived: Vec<&str> = self.features.derived_names().collect();
+        let of_windows: Vec<String> = self.window_columns().collect();
         for (role, name) in self.features.named_columns() {
-            if !derived.contains(&name) {
+            if !derived.contains(&name) && !of_windows.iter().any(|column| column == name) {
                 column(role, name);
             }
         }
@@ -555,6 +562,12 @@ impl ModelSpec {
         }
         if self.data.sql.is_none() && !self.data.tables.is_empty() {
             say("data.tables is for data.sql".to_owned());
+        }
+        for (place, join) in self.data.joins.iter().enumerate() {
+            join.problems(contract, self.time.as_ref(), &mut say);
+            if self.data.joins[..place].iter().any(|earlier| earlier.name == join.name) {
+                say(format!("data.joins \"{}\" is declared twice; give each its own name", join.name));
+            }
         }
         self.tuning.problems(self.task).into_iter().for_each(&mut say);
         for (name, value, low, high) in [

@@ -25,6 +25,9 @@ pub struct Prediction {
     pub value: Answer,
     /// The raw row as received, after parsing: a JSON object.
     pub row: String,
+    /// What streams knew about the row's keys, as it was looked up: a JSON object; none where nothing was.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub windows: Option<String>,
 }
 
 /// Another version's answer to a row that was answered: given off the hot path.

@@ -14,8 +14,10 @@
 //!   the side table, when a window that contains it is final: `watermark >= end + allowed_lateness`, for the first end
 //!   behind the event's time; with a sliding or session window that is the event's own time.
 
+mod history;
 mod problems;
 
+pub use history::{HISTORY_EVENTS_MAX, HISTORY_KEPT, HistorySpec};
 pub use problems::StreamSpecError;
 
 use crate::contract::{ColumnKind, Contract};
@@ -60,6 +62,9 @@ pub struct StreamSpec {
     pub duplicates: DuplicatesSpec,
     #[serde(default, skip_serializing_if = "LimitsSpec::is_default")]
     pub limits: LimitsSpec,
+    /// What is kept of the events themselves.
+    #[serde(default, skip_serializing_if = "HistorySpec::is_default")]
+    pub history: HistorySpec,
     #[serde(default, rename = "column", skip_serializing_if = "Vec::is_empty")]
     pub columns: Vec<StreamColumn>,
     #[serde(default, rename = "window")]

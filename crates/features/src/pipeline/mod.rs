@@ -133,13 +133,14 @@ impl Pipeline {
         target: &[f64],
         seed: u64,
     ) -> Result<Fitted, FeatureError> {
-        fit::fit(spec, contract, recipe, &fit::FitData { batch, rows: fit_rows, target }, seed)
+        fit::fit(spec, &spec.widened(contract), recipe, &fit::FitData { batch, rows: fit_rows, target }, seed)
     }
 
     /// Whether the declaration can be planned over the contract's columns, expressions included, without any data.
     pub fn check(spec: &ModelSpec, contract: &Contract, recipe: Recipe) -> Result<(), FeatureError> {
-        let derived = plan::derived(spec, contract)?;
-        plan::plan(spec, &plan::widened(contract, &derived), &derived, recipe).map(|_| ())
+        let contract = spec.widened(contract);
+        let derived = plan::derived(spec, &contract)?;
+        plan::plan(spec, &plan::widened(&contract, &derived), &derived, recipe).map(|_| ())
     }
 
     /// Names and kinds of what [`Pipeline::transform`] gives.

@@ -88,6 +88,17 @@ impl Backfill {
         events.sort_by(|a, b| (self.seen_from(a), a.time, &a.id).cmp(&(self.seen_from(b), b.time, &b.id)));
         let mut ids = HashSet::new();
         events.retain(|event| event.id.as_ref().is_none_or(|id| ids.insert(id)));
+        self.of_sorted(events, instants)
+    }
+
+    /// The same from events that an engine has counted: each counts, whatever its identifier.
+    pub fn of_counted(&self, events: &mut [&Event], instants: &[Timestamp]) -> Vec<Vec<Value>> {
+        events.sort_by(|a, b| (self.seen_from(a), a.time, &a.id).cmp(&(self.seen_from(b), b.time, &b.id)));
+        self.of_sorted(events, instants)
+    }
+
+    /// `events` are in the order in which they are seen.
+    fn of_sorted(&self, events: &[&Event], instants: &[Timestamp]) -> Vec<Vec<Value>> {
         let mut order: Vec<usize> = (0..instants.len()).collect();
         order.sort_by_key(|place| instants[*place]);
         // An event that becomes known this long after it happened may still lengthen a session.

@@ -129,6 +129,21 @@ impl Engine {
         pushed
     }
 
+    /// Lets an event go by that who calls turned away: time goes on, nothing is counted.
+    pub fn pass_by(&mut self, partition: Partition, event: &Event) {
+        if self.is_ahead(event) {
+            return;
+        }
+        let partition = &mut self.partitions[partition.0 as usize];
+        if partition.activity == Activity::Idle {
+            partition.activity = Activity::Active;
+        }
+        if event.time.0 > partition.newest {
+            partition.newest = event.time.0;
+            self.advance();
+        }
+    }
+
     /// The partition has brought nothing for `idle_after`, says who calls. Its next event makes it active again.
     pub fn idle(&mut self, partition: Partition) {
         let partition = &mut self.partitions[partition.0 as usize];

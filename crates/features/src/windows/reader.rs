@@ -195,7 +195,7 @@ fn json_value(row: &Row, name: &str, kind: ColumnKind) -> Result<Value, RowProbl
     read.ok_or_else(|| problem(name, refusal(value, kind)))
 }
 
-fn batch_part<'a>(values: &Values<'a>, row: usize) -> Option<Part<'a>> {
+pub(super) fn batch_part<'a>(values: &Values<'a>, row: usize) -> Option<Part<'a>> {
     if let Some(at) = values.micros(row) {
         return Some(Part::Time(Timestamp(at)));
     }
@@ -207,7 +207,7 @@ fn batch_part<'a>(values: &Values<'a>, row: usize) -> Option<Part<'a>> {
     }
 }
 
-fn batch_value(values: &Values<'_>, row: usize) -> Value {
+pub(super) fn batch_value(values: &Values<'_>, row: usize) -> Value {
     match (values, values.atom(row)) {
         (Values::Text(_), Atom::Text(text)) => Value::Text(text.into()),
         (Values::Time(_), _) => values.micros(row).map_or(Value::Null, |at| Value::Number(at as f64)),

@@ -9,6 +9,7 @@ use crate::imported::{self, Engine};
 use crate::project::Project;
 use crate::runs;
 use crate::training::{self, Order};
+use crate::windows::Windows;
 use crate::{clock, output};
 use anyhow::{Context, Result, bail};
 use inference::section;
@@ -17,6 +18,7 @@ use learning::compress::{
     Ground, Measurement, Promises, Quantize, Steps, Variant, broken, candidates, judged_by, pareto,
 };
 use serde_json::{Value, json};
+use std::collections::BTreeMap;
 use std::sync::atomic::Ordering;
 use storage::catalog::{Deed, Version};
 use vocabulary::model::LearnerKind;
@@ -184,7 +186,8 @@ async fn teachers(
             if artifact.spec.outputs() != spec.outputs() || artifact.spec.task != spec.task {
                 bail!("--teacher {name}: it predicts something else than {}", args.version);
             }
-            artifact.answer(rows).with_context(|| format!("--teacher {name} cannot answer the model's rows"))?
+            let rows = Windows::open(project, &artifact.spec, &BTreeMap::new())?.attach(rows)?;
+            artifact.answer(&rows).with_context(|| format!("--teacher {name} cannot answer the model's rows"))?
         };
         sum = Some(match sum {
             None => answers,

@@ -7,6 +7,7 @@ use crate::cli::{Compare, Evaluate};
 use crate::output;
 use crate::project::Project;
 use crate::training;
+use crate::windows::Windows;
 use anyhow::{Context, Result, bail};
 use arrow::array::{Array, AsArray, RecordBatch, UInt32Array};
 use arrow::compute::cast;
@@ -38,7 +39,7 @@ impl Scored {
     }
 }
 
-fn score(artifact: &Artifact, file: &Path) -> Result<Scored> {
+fn score(project: &Project, artifact: &Artifact, file: &Path) -> Result<Scored> {
     let raw = storage::engine::read_file(file)?;
     let read = |columns: &[String]| {
         features::canonical_columns(&raw, &artifact.contract, columns)
@@ -47,14 +48,15 @@ fn score(artifact: &Artifact, file: &Path) -> Result<Scored> {
     let batch = read(&artifact.inputs)?;
     let mut violations = Violations::default();
     let enforced = features::Enforcer::new(&artifact.contract, &artifact.inputs)?.enforce(&batch, &mut violations)?;
+    let rows = Windows::open(project, &artifact.spec, &BTreeMap::new())?.attach(&enforced.batch)?;
     let bar = output::bar("scoring");
     bar.set_length(enforced.batch.num_rows() as u64);
     let mut answers = Vec::with_capacity(enforced.batch.num_rows());
     let mut at = 0;
     while at < enforced.batch.num_rows() {
-        let rows = ROWS_A_BATCH.min(enforced.batch.num_rows() - at);
-        answers.extend(artifact.answer(&enforced.batch.slice(at, rows))?);
-        at += rows;
+        let count = ROWS_A_BATCH.min(rows.num_rows() - at);
+        answers.extend(artifact.answer(&rows.slice(at, count))?);
+        at += count;
         bar.set_position(at as u64);
     }
     bar.finish_and_clear();
@@ -73,7 +75,7 @@ fn truth(artifact: &Artifact, scored: &Scored, file: &Path) -> Result<Vec<f64>> 
 pub async fn evaluate(project: &Project, args: &Evaluate, json: bool) -> Result<bool> {
     let version = resolve(project, &args.version).await?;
     let artifact = Artifact::load(project, &version)?;
-    let scored = score(&artifact, &args.data)?;
+    let scored = score(project, &artifact, &args.data)?;
     let truth = truth(&artifact, &scored, &args.data)?;
     let known: Vec<usize> = (0..truth.len()).filter(|row| !truth[*row].is_nan()).collect();
     if known.is_empty() {
@@ -168,7 +170,10 @@ pub async fn compare(project: &Project, args: &Compare, json: bool) -> Result<bo
     let known: UInt32Array = (0..target.len() as u32).filter(|row| !target[*row as usize].is_nan()).collect();
     let rows = arrow::compute::take_record_batch(&rows, &known)?;
     let outcome: Vec<f64> = known.values().iter().map(|row| target[*row as usize]).collect();
-    let difference = learning::paired(first.spec.task, &first.answer(&rows)?, &second.answer(&rows)?, &outcome);
+    let answer = |artifact: &Artifact| {
+        artifact.answer(&Windows::open(project, &artifact.spec, &BTreeMap::new())?.attach(&rows)?)
+    };
+    let difference = learning::paired(first.spec.task, &answer(&first)?, &answer(&second)?, &outcome);
     let shown = json!({ "a": a.name(), "b": b.name(), "rows": outcome.len(), "differences": difference });
     output::show(json, &shown, || {
         let rows: Vec<Vec<String>> = difference

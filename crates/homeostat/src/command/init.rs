@@ -54,7 +54,12 @@ pub fn run(args: &Init, json: bool) -> Result<bool> {
         time: contract.time.clone(),
         key: contract.key.clone(),
         outcome_at: None,
-        data: DataSpec { file: Some(format!("data/{file_name}")), sql: None, tables: BTreeMap::new() },
+        data: DataSpec {
+            file: Some(format!("data/{file_name}")),
+            sql: None,
+            tables: BTreeMap::new(),
+            joins: Vec::new(),
+        },
         features: Default::default(),
         learner: Default::default(),
         tuning: Default::default(),

@@ -11,6 +11,7 @@ use crate::project::Project;
 use crate::quarantine::{Aside, Corrections, Quarantine};
 use crate::runs;
 use crate::streamed::counted;
+use crate::windows::Windows;
 use anyhow::{Context, Result, bail};
 use arrow::array::{ArrayRef, Float64Array, RecordBatch, StringArray, UInt32Array};
 use arrow::compute::{cast, take};
@@ -19,6 +20,7 @@ use features::{Enforcer, Violations};
 use indicatif::ProgressBar;
 use rayon::prelude::*;
 use serde_json::{Value, json};
+use std::collections::BTreeMap;
 use std::ops::Range;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
@@ -70,6 +72,7 @@ struct Job<'a> {
     enforcer: Enforcer,
     quarantine: Quarantine,
     corrections: Corrections,
+    windows: Windows,
     /// The file as records call it.
     source: String,
     /// The columns that are read.
@@ -109,7 +112,8 @@ impl<'a> Job<'a> {
         columns.extend(key.map(str::to_owned));
         let schema = schema(artifact, key);
         let path = path.to_owned();
-        Ok(Job { artifact, path, input, enforcer, quarantine, corrections, source, columns, key, schema })
+        let windows = Windows::open(project, &artifact.spec, &BTreeMap::new())?;
+        Ok(Job { artifact, path, input, enforcer, quarantine, corrections, windows, source, columns, key, schema })
     }
 
     /// Parts of `part_rows` rows one after the other, those that an earlier run has done left out, then the whole.
@@ -157,6 +161,7 @@ impl<'a> Job<'a> {
             "program": env!("CARGO_PKG_VERSION"),
             "part_rows": part_rows,
             "corrections": self.corrections.files,
+            "events": self.windows.until(),
             "input": {
                 "device": file.dev(),
                 "inode": file.ino(),
@@ -199,7 +204,7 @@ impl<'a> Job<'a> {
             violations.quarantined_rows -= mended;
             aside.add(&batch, &place, &enforced.quarantined)?;
             if enforced.batch.num_rows() > 0 {
-                let answers = self.artifact.answer(&enforced.batch)?;
+                let answers = self.artifact.answer(&self.windows.attach(&enforced.batch)?)?;
                 answered.push(self.table(&raw, at as u32, enforced.kept, &answers)?);
             }
             at += raw.num_rows() as u64;

@@ -3,6 +3,7 @@
 use crate::artifact::Artifact;
 use crate::output;
 use crate::project::Project;
+use crate::windows;
 use anyhow::{Context, Result, bail};
 use serde::Serialize;
 use std::collections::HashMap;
@@ -90,7 +91,9 @@ fn once(artifact: &Artifact, prediction: &Prediction) -> Result<Answer> {
     if enforced.batch.num_rows() != 1 {
         bail!("the logged row of {} breaks the contract it was accepted under", prediction.id);
     }
-    artifact.answers(&enforced.batch)?.pop().context("the model gave no answer")
+    let looked = [windows::logged(prediction.windows.as_deref())?];
+    let batch = windows::attach_logged(&artifact.spec, &enforced.batch, &looked)?;
+    artifact.answers(&batch)?.pop().context("the model gave no answer")
 }
 
 fn find(project: &Project, ids: &[String]) -> Result<Vec<Prediction>> {

@@ -3,6 +3,7 @@
 use crate::cli::{Learner, Train};
 use crate::project::Project;
 use crate::runs::{self, Run};
+use crate::snapshot;
 use crate::traced;
 use crate::training::{self, Order};
 use crate::{clock, output};
@@ -48,17 +49,19 @@ pub async fn run(project: &Project, args: &Train, json: bool) -> Result<bool> {
         None => None,
     };
     let from = if start.is_some() { Ok(None) } else { instant(&args.from) };
+    let known = match &args.snapshot {
+        Some(id) => snapshot::order(project, &spec.name, id).await?,
+        None => Order { from: from?, to: instant(&args.to)?, ..Order::default() },
+    };
     let order = Order {
         model: spec.name.clone(),
         learner: args.learner.map(LearnerKind::from),
         seed: args.seed,
         threads: args.threads,
-        from: from?,
         start,
         shrink: args.shrink,
-        to: instant(&args.to)?,
         stream: args.stream,
-        ..Order::default()
+        ..known
     };
     let run = Run::begin(project, &order)?;
     finish(project, run, &order, json).await

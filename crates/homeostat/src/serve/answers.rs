@@ -54,7 +54,7 @@ pub async fn answers(app: &App, state: &ModelState, asked: Asked<'_>, call: &mut
     }
     let begun = Instant::now();
     let cost = lane.cost.predict_us(rows).map_or(f64::MAX, |us| us / rows.max(1) as f64);
-    let bytes = if tally.worth.pays(cost) { RowBytes::of(batch, &artifact.inputs) } else { None };
+    let bytes = if tally.worth.pays(cost) { RowBytes::of(batch, &artifact.follows) } else { None };
     let Some(bytes) = bytes else {
         tally.passed_by(rows);
         return compute(app, &lane, batch, call).await;

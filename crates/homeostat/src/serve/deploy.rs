@@ -69,7 +69,18 @@ pub fn open(app: &App, routing: Routing, versions: &[Version]) -> Result<Routes>
         }
     }
     let known = routing.models.keys().map(|model| (model.clone(), known(&app.project, model, &artifacts))).collect();
-    Ok(Routes { routing, artifacts, known })
+    let mut windows = BTreeMap::new();
+    for (model, route) in &routing.models {
+        // The live version first: where two name the same stream by other keys, its key is asked.
+        let others = versions_of(route).into_iter().filter(|number| *number != route.live.version);
+        let versions = std::iter::once(route.live.version).chain(others);
+        let deployed = versions.filter_map(|number| artifacts.get(&(model.clone(), number)));
+        let wanted = super::windows::together(deployed.map(|artifact| &artifact.spec));
+        if !wanted.is_empty() {
+            windows.insert(model.clone(), wanted);
+        }
+    }
+    Ok(Routes { routing, artifacts, known, windows })
 }
 
 fn known(project: &Project, model: &str, artifacts: &BTreeMap<(String, u32), Arc<Artifact>>) -> HashSet<String> {

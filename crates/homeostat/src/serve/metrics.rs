@@ -162,6 +162,12 @@ fn streamed(app: &App, encoder: &mut DescriptorEncoder) -> fmt::Result {
         events.extend(outcomes.into_iter().map(|(what, n)| (vec![label(name), ("outcome", what.to_owned())], n)));
     }
     counter(encoder, "stream_events", "Events by what became of them", &events)?;
+    let lookups = all.iter().flat_map(|(name, stream)| {
+        let outcome = |(what, n): (&'static str, u64)| (vec![label(name), ("outcome", what.to_owned())], n);
+        stream.lookups.counts().into_iter().map(outcome).collect::<Vec<_>>()
+    });
+    let help = "Rows of predictions that the stream was asked about, by what became of it";
+    counter(encoder, "stream_lookups", help, &lookups.collect::<Vec<_>>())?;
     let each = |count: StreamCountOf| all.iter().map(|(name, s)| (vec![label(name)], count(s))).collect::<Vec<_>>();
     let counts: [(&str, &str, StreamCountOf); 4] = [
         ("stream_events_handed_in", "Events kept that came over HTTP", |s| s.handed_in.load(Relaxed)),

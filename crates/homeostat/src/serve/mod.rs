@@ -22,6 +22,7 @@ mod state;
 mod status;
 mod streams;
 mod warmth;
+mod windows;
 mod worker;
 
 use crate::client::{OPERATOR_FILE, PLACE_FILE, Place};

@@ -6,9 +6,11 @@ use super::error::{ApiError, ApiResult, stored};
 use super::ledger::{Entry, key_hash};
 use super::scoring::ScoringLane;
 use super::state::{App, ModelState, Routes};
+use super::windows;
 use super::worker::Answered;
 use crate::artifact::Artifact;
 use crate::explain::{self, Parts};
+use crate::windows::LookedUp;
 use arrow::array::{Array, AsArray, RecordBatch};
 use arrow::datatypes::{DataType, Int64Type, TimestampMicrosecondType};
 use features::{Strangers, Violations};
@@ -67,6 +69,8 @@ struct Part {
     at: Vec<Timestamp>,
     keys: Vec<Option<String>>,
     ids: Vec<PredictionId>,
+    /// What streams knew of each row, where the model asks any.
+    looked: Vec<LookedUp>,
 }
 
 /// Answers all rows, or none with a reason.
@@ -131,6 +135,7 @@ fn prepare(asking: &Asking, route: &Route, call: &mut Call) -> ApiResult<Vec<Par
         })?;
         let batch = read(state, artifact, rows, &places, routes.known(name))?;
         let at = event_times(app, artifact, &batch);
+        let windows::Seen { batch, looked } = windows::look(app, routes, name, batch, &at)?;
         let keys = keys(artifact, &batch);
         let ids = (0..places.len())
             .map(|i| {
@@ -150,6 +155,7 @@ fn prepare(asking: &Asking, route: &Route, call: &mut Call) -> ApiResult<Vec<Par
             at,
             keys,
             ids,
+            looked,
         });
     }
     call.spent(thread_cpu().saturating_sub(cpu));
@@ -308,6 +314,8 @@ async fn log(asking: &Asking<'_>, parts: Vec<Part>, call: &Call) -> ApiResult<Ve
                 let entry = Entry { at, version, value: value.clone(), shadows: Vec::new(), outcome: None, order };
                 ledger.add(id, key.as_deref().map(key_hash), entry);
                 added.push(id);
+                let looked = part.looked.get(i).filter(|looked| !looked.is_empty());
+                let windows = looked.map(serde_json::to_string);
                 records.push(Record::Prediction(Prediction {
                     id,
                     at,
@@ -319,6 +327,7 @@ async fn log(asking: &Asking<'_>, parts: Vec<Part>, call: &Call) -> ApiResult<Ve
                     trace: Some(call.trace.id()),
                     value: value.clone(),
                     row: serde_json::to_string(&rows[*place]).map_err(ApiError::internal)?,
+                    windows: windows.transpose().map_err(ApiError::internal)?,
                 }));
                 given[*place] = Some(Given { id, version, value, parts });
             }

@@ -8,6 +8,7 @@ use super::state::{App, ModelState, Routes, versions_of};
 use super::worker::Profiled;
 use crate::project::Project;
 use crate::transforms::Transforms;
+use crate::windows;
 use anyhow::Result;
 use std::collections::HashSet;
 use std::path::PathBuf;
@@ -123,6 +124,12 @@ fn again(
         if batch.num_rows() != chunk.len() {
             tracing::warn!("model \"{name}\": logged rows break the live version's contract; they are not profiled");
             continue;
+        }
+        let looked = chunk.iter().map(|prediction| windows::logged(prediction.windows.as_deref()));
+        let looked = looked.collect::<Result<Vec<_>>>()?;
+        let mut batch = batch;
+        for artifact in versions_of(route).into_iter().filter_map(|version| routes.artifact(name, version)) {
+            batch = windows::attach_logged(&artifact.spec, &batch, &looked)?;
         }
         for (row, prediction) in chunk.iter().enumerate() {
             let bins = features::profile::bins(&live.reference.features, &batch, row);

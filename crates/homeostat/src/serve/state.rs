@@ -29,6 +29,7 @@ use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 use storage::{Catalog, Journal};
 use tokio::sync::broadcast;
+use vocabulary::model::WindowFeatures;
 use vocabulary::record::Route;
 use vocabulary::{ModelSpec, Routing, Timestamp};
 
@@ -40,6 +41,8 @@ pub struct Routes {
     /// Of each model, every column that the contract of today or of a deployed version names: callers may send rows of
     /// before and of today while versions change.
     pub known: BTreeMap<String, HashSet<String>>,
+    /// Of each model whose versions take any, the window features that they take together.
+    pub windows: BTreeMap<String, Vec<WindowFeatures>>,
 }
 
 impl Routes {

@@ -4,6 +4,7 @@ use super::api::{EventsRequest, EventsResponse};
 use super::error::{ApiError, ApiResult, stored};
 use super::http::{Shared, body_of, parse};
 use super::state::App;
+use super::windows::Lookups;
 use crate::clock;
 use crate::project::Project;
 use crate::streams::{self, Decoder, Live, keep_running};
@@ -46,6 +47,8 @@ pub struct Stream {
     /// Events taken over HTTP, and those refused for what they hold.
     pub handed_in: AtomicU64,
     pub broken: AtomicU64,
+    /// What became of looking up for predictions.
+    pub lookups: Lookups,
 }
 
 impl Streams {
@@ -58,6 +61,7 @@ impl Streams {
                 spool: Mutex::default(),
                 handed_in: AtomicU64::new(0),
                 broken: AtomicU64::new(0),
+                lookups: Lookups::default(),
             };
             all.insert(name.clone(), Arc::new(stream));
         }
@@ -179,7 +183,12 @@ fn checked(stream: &Stream, events: &[Map<String, Value>]) -> ApiResult<Vec<Vec<
 /// All streams: events by what became of them, lag, watermarks.
 #[utoipa::path(get, path = "/v1/streams", responses((status = 200, body = Object)))]
 pub async fn list(State(app): Shared) -> Json<Value> {
-    let listed: Vec<Value> = app.streams.all.values().map(|stream| streams::shown(&stream.live)).collect();
+    let shown = |stream: &Arc<Stream>| {
+        let mut shown = streams::shown(&stream.live);
+        shown["lookups"] = stream.lookups.counts().into_iter().map(|(what, n)| (what, json!(n))).collect();
+        shown
+    };
+    let listed: Vec<Value> = app.streams.all.values().map(shown).collect();
     Json(json!({ "streams": listed }))
 }
 

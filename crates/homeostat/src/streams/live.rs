@@ -115,6 +115,7 @@ fn of(spec: &StreamSpec, engine: &Engine, head: &Head) -> Value {
         "partitions": partitions,
         "holds": engine.sizes(),
         "tables": head.tables,
+        "history": { "events": super::history::held(head), "refused": super::history::refused(head) },
     })
 }
 
@@ -162,7 +163,10 @@ pub fn stored(project: &Project, spec: &StreamSpec) -> Result<Value> {
 
 /// Counts of events by what became of them.
 pub fn outcomes(live: &Live) -> BTreeMap<&'static str, u64> {
-    let malformed = malformed(&live.standing.lock().head);
+    let (malformed, no_room) = {
+        let head = &live.standing.lock().head;
+        (malformed(head), super::history::refused(head))
+    };
     let engine = live.engine.read();
     let counters = engine.counters();
     BTreeMap::from([
@@ -175,6 +179,7 @@ pub fn outcomes(live: &Live) -> BTreeMap<&'static str, u64> {
         ("limit_tiles", counters.refused_tiles),
         ("limit_events", counters.refused_events),
         ("limit_duplicates", counters.refused_duplicates),
+        ("limit_history", no_room),
         ("malformed", malformed),
     ])
 }

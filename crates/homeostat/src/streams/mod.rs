@@ -2,6 +2,7 @@
 //! committed together with the offsets. One thread a stream; network threads only hand in and look up.
 
 mod decode;
+mod history;
 mod live;
 mod lookup;
 mod output;
@@ -9,6 +10,7 @@ mod run;
 mod sources;
 
 pub use decode::Decoder;
+pub use history::History;
 pub use live::{Doing, Live, kind, outcomes, shown, stored};
 pub use lookup::{features, key_of};
 pub use run::{Runner, Until, keep_running};

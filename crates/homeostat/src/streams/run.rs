@@ -5,13 +5,14 @@
 //! over files the order is the same each time.
 
 use super::decode::Decoder;
+use super::history::{Archive, LIMIT_HISTORY};
 use super::live::{Doing, Live, note, shown};
 use super::output::{ASIDE, Aside, Columns, MALFORMED, reason};
 use super::sources::{self, Order};
 use crate::clock;
 use crate::project::Project;
 use anyhow::{Context, Result};
-use features::windows::{Engine, Partition, Window};
+use features::windows::{Engine, Event, Partition, Pushed, Window};
 use parking_lot::Mutex;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -56,6 +57,7 @@ pub struct Runner {
     tables: Tables,
     columns: Vec<Columns>,
     aside: Aside,
+    archive: Archive,
     partitions: Vec<Part>,
     /// Whether anything came since the last commit.
     changed: bool,
@@ -105,6 +107,7 @@ impl Runner {
         };
         let head = committed.map(|committed| committed.head).unwrap_or_default();
         let tables = Tables::open(&Store::tables(&folder), &head.tables)?;
+        let archive = Archive::open(spec, &folder, &head, &tables)?;
         let decoder = Decoder::new(spec)?;
         let ending = if until == Until::Stopped { Ending::Open } else { Ending::Final };
         let order = Order { project, spec, ending, runtime, spool: spool.lock().clone() };
@@ -137,6 +140,7 @@ impl Runner {
             tables,
             columns: Columns::of(spec),
             aside: Aside::default(),
+            archive,
             partitions,
             changed: false,
             committed: now,
@@ -245,33 +249,40 @@ impl Runner {
         let taken = self.decoder.decode(&rows).with_context(|| {
             format!("stream \"{}\": the rows from {} on can't be read", self.live.spec.name, part.offset)
         })?;
-        let mut malformed = 0;
         let mut reasons = Vec::with_capacity(taken.len());
+        let mut newest = part.newest.unwrap_or(Timestamp::MIN);
         for events in taken.chunks(LOCKED_EVENTS) {
             let mut engine = self.live.engine.write();
-            reasons.extend(events.iter().map(|taken| match &taken.event {
-                Ok(event) => reason(engine.push(part.number, event)),
-                Err(_) => Some(MALFORMED),
-            }));
+            for taken in events {
+                reasons.push(match &taken.event {
+                    Ok(event) => push(&mut engine, &mut self.archive, part.number, event, &mut newest)?,
+                    Err(_) => Some(MALFORMED),
+                });
+            }
         }
         for (taken, reason) in taken.iter().zip(&reasons) {
             let Some(reason) = reason else { continue };
-            malformed += u64::from(*reason == MALFORMED);
             self.aside.add(&part.name, taken, reason, &rows);
         }
+        let count = |what: &str| reasons.iter().filter(|reason| **reason == Some(what)).count() as u64;
         (part.offset, part.lag, part.brought, part.idle) = (next, lag, Instant::now(), false);
         self.rows += taken.len() as u64;
         self.changed = true;
         {
             let mut standing = self.live.standing.lock();
             standing.head.offsets.insert(part.name.clone(), part.offset.clone());
-            *standing.head.counts.entry(MALFORMED.to_owned()).or_default() += malformed;
+            *standing.head.counts.entry(MALFORMED.to_owned()).or_default() += count(MALFORMED);
+            if count(LIMIT_HISTORY) > 0 {
+                *standing.head.counts.entry(LIMIT_HISTORY.to_owned()).or_default() += count(LIMIT_HISTORY);
+            }
+            self.archive.note(&mut standing.head);
             standing.missed = self.source.missed();
         }
         self.see_lag();
         self.see_watermarks();
         let aside = self.aside.batch()?;
         self.tables.append(ASIDE, aside)?;
+        self.archive.hand_over(&mut self.tables)?;
         self.keep_emitted()
     }
 
@@ -321,6 +332,7 @@ impl Runner {
         };
         self.store.commit(&head, &engine)?;
         self.tables.committed()?;
+        self.archive.committed(&self.tables)?;
         self.release()?;
         self.changed = false;
         self.commit_took = self.committed.elapsed();
@@ -347,6 +359,28 @@ impl Runner {
         note(&self.folder, &shown(&self.live));
         look(&self.live);
     }
+}
+
+/// Hands an event to the engine and, where it counts, to the history; or says why it does not count.
+fn push(
+    engine: &mut Engine,
+    archive: &mut Archive,
+    partition: Partition,
+    event: &Event,
+    newest: &mut Timestamp,
+) -> Result<Option<&'static str>> {
+    if archive.is_full(engine)? {
+        engine.pass_by(partition, event);
+        return Ok(Some(LIMIT_HISTORY));
+    }
+    let pushed = engine.push(partition, event);
+    if pushed != Pushed::Ahead {
+        *newest = event.time.max(*newest);
+    }
+    if pushed == Pushed::Accepted {
+        archive.keep(event, *newest, engine)?;
+    }
+    Ok(reason(pushed))
 }
 
 /// Runs a stream until `stop`; after trouble, again from the last commit.

@@ -77,6 +77,21 @@ impl Tables {
         Ok(lengths)
     }
 
+    /// Removes the first full parts of a table, which are counted still: what is let go by age. Done again, it removes
+    /// what a crash left.
+    pub fn let_go(&self, name: &str, parts: u64) -> Result<(), StorageError> {
+        let folder = self.folder.join(name);
+        if parts == 0 || !folder.is_dir() {
+            return Ok(());
+        }
+        sweep(&folder, |file| full_number(file).is_some_and(|number| number < parts))
+    }
+
+    /// Rows of a table, those let go included.
+    pub fn rows(&self, name: &str) -> u64 {
+        self.tables.get(name).map_or(0, |table| table.full + table.tail_rows() as u64)
+    }
+
     /// What was prepared is committed: newest parts that gave way are removed.
     pub fn committed(&mut self) -> Result<(), StorageError> {
         for (name, table) in self.tables.iter_mut().filter(|(_, table)| table.stale) {
@@ -140,7 +155,12 @@ fn open_part(folder: &Path, first: u64, rows: usize) -> PathBuf {
     folder.join(format!("part-{:010}-{rows:05}.parquet", first / ROWS_A_PART as u64))
 }
 
-/// The files of a table with so many rows, in order.
+/// The number of a full part.
+fn full_number(file: &str) -> Option<u64> {
+    file.strip_prefix("part-")?.strip_suffix(".parquet")?.parse().ok()
+}
+
+/// The files of a table with so many rows, in order; the first of them may have been let go.
 pub fn files(folder: &Path, rows: u64) -> Vec<PathBuf> {
     let part = ROWS_A_PART as u64;
     let mut files: Vec<PathBuf> = (0..rows / part).map(|number| full_part(folder, number * part)).collect();
@@ -226,6 +246,25 @@ mod tests {
             ]
         );
         assert_eq!(listing(&stormy.path().join("t")), expected);
+    }
+
+    #[test]
+    fn parts_that_are_let_go_stay_gone_and_the_rest_goes_on() {
+        let folder = tempfile::tempdir().unwrap();
+        let part = ROWS_A_PART as i64;
+        let mut tables = Tables::open(folder.path(), &Lengths::new()).unwrap();
+        tables.append("t", rows(0..2 * part + 5)).unwrap();
+        let committed = tables.prepare().unwrap();
+        tables.committed().unwrap();
+        tables.let_go("t", 1).unwrap();
+        tables.let_go("never", 1).unwrap();
+        let mut tables = Tables::open(folder.path(), &committed).unwrap();
+        assert_eq!(tables.rows("t"), 2 * part as u64 + 5);
+        tables.append("t", rows(2 * part + 5..2 * part + 9)).unwrap();
+        tables.prepare().unwrap();
+        tables.committed().unwrap();
+        let names: Vec<String> = listing(&folder.path().join("t")).into_iter().map(|(name, _)| name).collect();
+        assert_eq!(names, ["part-0000000001.parquet", "part-0000000002-00009.parquet"]);
     }
 
     #[test]

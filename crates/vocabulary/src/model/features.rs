@@ -1,8 +1,10 @@
 //! What a model's declaration says of its inputs: `[features]` in `models/NAME.toml`.
 
 mod encodings;
+mod windows;
 
 pub use encodings::*;
+pub use windows::{Known, WindowFeatures};
 
 use serde::{Deserialize, Serialize};
 
@@ -60,6 +62,9 @@ pub struct FeatureSpec {
     /// Texts that hold a list.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub lists: Vec<ListSpec>,
+    /// What streams know about a row's key at the row's time.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub windows: Vec<WindowFeatures>,
 }
 
 /// A network has a row of an embedding for each value that it tells apart; all others share a few rows.

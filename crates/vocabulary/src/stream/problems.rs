@@ -125,7 +125,11 @@ impl StreamSpec {
             ("[limits] keys", self.limits.keys),
             ("[limits] tiles", self.limits.tiles),
             ("[limits] events", self.limits.events),
+            ("[history] events_max", self.history.events_max),
         ];
+        if self.history.keep.0 < 0 {
+            say(format!("[history] keep = \"{}\" is negative; write 0s to keep none", self.history.keep));
+        }
         for (role, _) in limits.into_iter().filter(|(_, limit)| *limit == 0) {
             say(format!("{role} = 0 lets nothing in; write 1 or more"));
         }
@@ -342,6 +346,10 @@ mod tests {
             first(|s| s["duplicates"]["for"] = json!("5m")),
             "stream \"clicks\": [duplicates] for = \"5m\" is shorter than an event can be counted; write \
              \"10m\" or more, or leave it out"
+        );
+        assert_eq!(
+            first(|s| s["history"] = json!({"events_max": 0})),
+            "stream \"clicks\": [history] events_max = 0 lets nothing in; write 1 or more"
         );
         let window = "stream \"clicks\": window \"hour\":";
         assert_eq!(first(|s| s["window"][0]["slide"] = json!(null)), format!("{window} a hopping window needs slide"));

@@ -145,6 +145,9 @@ fn dependence(project: &Project, version: &Version, role: Option<String>) -> Res
     for pipeline in std::iter::once(bundle.json::<Pipeline>(section::PIPELINE)).chain(pipelines) {
         reads.extend(pipeline.with_context(unreadable)?.input_columns().iter().cloned());
     }
+    let made: Vec<String> = spec.window_columns().collect();
+    reads.retain(|column| !made.contains(column));
+    reads.extend(spec.features.windows.iter().flat_map(|windows| windows.key.iter().cloned()));
     reads.extend([&spec.time, &spec.key].into_iter().flatten().cloned());
     reads.sort_unstable();
     reads.dedup();

@@ -1,9 +1,10 @@
 //! `check`: the project's files agree with each other, with the data, and with what is deployed; no column knows the
 //! outcome; with `--data`, a report on one file; with `--parity`, the pipeline gives the same bits for a whole data set as
-//! for its rows one by one; with `--collisions`, how many hashed values share a slot.
+//! for its rows one by one, and with `--online` the histories of streams give what answers were given with; with `--collisions`, how many hashed values share a slot.
 
 mod evolution;
 mod file;
+mod online;
 mod page;
 mod pipelines;
 mod words;
@@ -14,11 +15,13 @@ use crate::output;
 use crate::project::Project;
 use crate::screening::{self, Screen, Screened};
 use crate::training;
+use crate::windows::Windows;
 use anyhow::{Context, Result};
 use features::leakage::Leak;
 use features::{FeatureError, Pipeline, Report};
 use serde::Serialize;
 use serde_json::{Map, Value, json};
+use std::collections::BTreeMap;
 use std::path::Path;
 use vocabulary::{ModelSpec, Timestamp};
 
@@ -58,6 +61,9 @@ pub async fn run(project: &Project, args: &Check, json: bool) -> Result<bool> {
         Some(name) => vec![project.model(name)?],
         None => project.models.values().collect(),
     };
+    if args.online {
+        return online::run(project, &specs, json);
+    }
     let mut models: Vec<(&ModelSpec, Result<Checked, String>)> = Vec::new();
     for spec in &specs {
         let checked = match model(project, spec, args, as_of).await {
@@ -125,7 +131,8 @@ async fn model(project: &Project, spec: &ModelSpec, args: &Check, as_of: Option<
     let screen = Screen::new(project, contract, &registered, &training::source(project, spec), None)?;
     let mut screened = Screened::default();
     let enforced = screen.count(&rows, &|row| row as u64, &mut screened)?;
-    let kept = training::sorted(&enforced.batch, spec)?;
+    let windows = Windows::open(project, spec, &BTreeMap::new())?;
+    let kept = windows.attach(&training::sorted(&enforced.batch, spec)?)?;
     let target = features::target_values(spec, &kept)?;
     let outcomes = target.iter().filter(|value| !value.is_nan()).count();
     let validation = screen.report(&screened.seen, as_of);
