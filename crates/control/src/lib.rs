@@ -8,6 +8,7 @@
 mod apply;
 mod decide;
 mod drift;
+pub mod drill;
 mod finding;
 mod gate;
 pub mod guard;

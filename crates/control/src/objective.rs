@@ -308,8 +308,8 @@ impl Objectives {
             (passed > every).then(|| (message, figures(&[("silent_seconds", passed.as_seconds())])))
         };
         // Without requests no outcome is expected.
-        let asked = spec.outcomes_every.is_some_and(|every| self.requests.within(every, now).all > 0);
-        let outcomes = silence(spec.outcomes_every.filter(|_| asked), self.outcomes.newest(), "outcome");
+        let asked = |every: &Span| self.requests.newest().is_some_and(|newest| now - newest <= *every);
+        let outcomes = silence(spec.outcomes_every.filter(asked), self.outcomes.newest(), "outcome");
         let requests = silence(spec.requests_every, self.requests.newest(), "request");
         [(FindingKind::OutcomesSilent, outcomes), (FindingKind::SourceSilent, requests)]
     }

@@ -75,6 +75,8 @@ pub struct Tally {
     sums: VecDeque<(i64, u64, u64)>,
     /// What had been counted before the first minute that is remembered.
     before: (u64, u64),
+    /// When anything was counted last.
+    newest: Option<Timestamp>,
 }
 
 const MINUTE: i64 = 60_000_000;
@@ -85,6 +87,7 @@ impl Tally {
         if count.all == 0 && count.bad == 0 {
             return;
         }
+        self.newest = self.newest.max(Some(at));
         let minute = at.0.div_euclid(MINUTE);
         let (last, all, bad) = self.sums.back().copied().unwrap_or((i64::MIN, self.before.0, self.before.1));
         let sums = (all + count.all, bad + count.bad);
@@ -112,9 +115,9 @@ impl Tally {
         Count { all: all - before.0, bad: bad - before.1 }
     }
 
-    /// The newest minute in which anything happened.
+    /// When anything was counted last.
     pub fn newest(&self) -> Option<Timestamp> {
-        self.sums.back().map(|(minute, _, _)| Timestamp(minute * MINUTE))
+        self.newest
     }
 }
 

@@ -15,6 +15,8 @@ mod contracts;
 mod crash;
 #[path = "end_to_end/encodings.rs"]
 mod encodings;
+#[path = "end_to_end/judging.rs"]
+mod judging;
 #[path = "end_to_end/large.rs"]
 mod large;
 #[path = "end_to_end/learning.rs"]
