@@ -160,7 +160,7 @@ test("can be used with the keyboard", async ({ page }) => {
 for (const width of [320, 390, 768, 1280]) {
   test(`fits a screen ${width} pixels wide`, async ({ page }) => {
     await page.setViewportSize({ width, height: 844 });
-    for (const hash of [`#/models/${MODEL}`, "#/models", "#/alarms", "#/audit", "#/jobs", "#/searches"]) {
+    for (const hash of [`#/models/${MODEL}`, "#/models", "#/alarms", "#/incidents", "#/audit", "#/jobs", "#/searches"]) {
       await page.goto(`/${hash}`);
       await expect(page.getByTestId("connection")).toHaveAttribute("data-value", "live");
       await expect(page.locator("main :is(h1, h2)").first()).toBeVisible();
@@ -185,7 +185,7 @@ for (const scheme of ["light", "dark"] as const) {
     });
     await page.emulateMedia({ colorScheme: scheme });
     await open(page);
-    for (const hash of ["#/models", "#/alarms", "#/audit", "#/jobs", "#/searches", `#/models/${MODEL}/cost`]) {
+    for (const hash of ["#/models", "#/alarms", "#/incidents", "#/audit", "#/jobs", "#/searches", `#/models/${MODEL}/cost`]) {
       await page.goto(`/${hash}`);
       await expect(page.locator("main :is(h1, h2)").first()).toBeVisible();
     }

@@ -21,11 +21,25 @@ const SHORT_MIN: Span = Span(60_000_000);
 const ALPHA: f64 = 0.01;
 
 /// When an alert fires: both windows burn `factor` times as fast as the budget allows.
-#[derive(Clone, Copy, Debug, PartialEq)]
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Rule {
     pub long: Span,
     pub short: Span,
     pub factor: f64,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Pace {
+    /// The budget is gone within days: a person has to look at once.
+    Fast,
+    /// It would not last for the period.
+    Slow,
+}
+
+impl Rule {
+    fn pace(&self) -> Pace {
+        if self.factor > 2.0 { Pace::Fast } else { Pace::Slow }
+    }
 }
 
 /// The rules for a period and a target; without those that no share of bad events could meet.
@@ -42,8 +56,8 @@ pub fn rules(period: Span, target: f64) -> Vec<Rule> {
 #[derive(Clone, Copy, Debug, Serialize, Deserialize)]
 struct Standing {
     since: Timestamp,
-    /// How long what made it fire looked back; it ends when this much time passed without firing.
-    short: Span,
+    /// What made it fire last; it ends when the rule's short window passed without firing.
+    rule: Rule,
     fired: Timestamp,
 }
 
@@ -53,7 +67,8 @@ pub struct Budget {
     target: f64,
     period: Span,
     tally: Tally,
-    standing: Option<Standing>,
+    /// What pages, and what is a ticket: a budget that burns slowly.
+    standing: [Option<Standing>; 2],
 }
 
 /// Where a budget stands.
@@ -71,7 +86,7 @@ pub struct BudgetSummary {
 
 impl Budget {
     pub fn new(target: f64, period: Span) -> Self {
-        Budget { target, period, tally: Tally::default(), standing: None }
+        Budget { target, period, tally: Tally::default(), standing: [None; 2] }
     }
 
     pub fn add(&mut self, at: Timestamp, count: Count) {
@@ -86,26 +101,32 @@ impl Budget {
         self.tally.within(window, now).share() / self.allowed()
     }
 
-    /// The first rule that fires at `now`.
-    fn fires(&self, now: Timestamp) -> Option<Rule> {
+    /// The first rule of one kind that fires at `now`.
+    fn fires(&self, pace: Pace, now: Timestamp) -> Option<Rule> {
         let burns = |rule: &Rule| {
-            self.burn(rule.long, now) >= rule.factor
+            rule.pace() == pace
+                && self.burn(rule.long, now) >= rule.factor
                 && self.burn(rule.short, now) >= rule.factor
                 && self.tally.within(rule.long, now).bounds(ALPHA).0 > self.allowed()
         };
         rules(self.period, self.target).into_iter().find(burns)
     }
 
-    /// Since when the alarm stands and which rule fires now, if it stands at `now`.
-    fn look(&mut self, now: Timestamp) -> Option<(Timestamp, Option<Rule>)> {
-        let fires = self.fires(now);
-        match (&mut self.standing, &fires) {
-            (Some(standing), Some(rule)) => (standing.fired, standing.short) = (now, rule.short),
-            (None, Some(rule)) => self.standing = Some(Standing { since: now, short: rule.short, fired: now }),
-            (Some(standing), None) if now - standing.fired >= standing.short => self.standing = None,
-            _ => {}
+    /// What stands at `now`: since when, and by which rule.
+    fn look(&mut self, now: Timestamp) -> Vec<(Timestamp, Rule)> {
+        let mut stands = Vec::new();
+        for (place, pace) in [Pace::Fast, Pace::Slow].into_iter().enumerate() {
+            let fires = self.fires(pace, now);
+            let standing = &mut self.standing[place];
+            match (&mut *standing, fires) {
+                (Some(standing), Some(rule)) => (standing.fired, standing.rule) = (now, rule),
+                (None, Some(rule)) => *standing = Some(Standing { since: now, rule, fired: now }),
+                (Some(stood), None) if now - stood.fired >= stood.rule.short => *standing = None,
+                _ => {}
+            }
+            stands.extend(standing.map(|standing| (standing.since, standing.rule)));
         }
-        self.standing.map(|standing| (standing.since, fires))
+        stands
     }
 
     pub fn summary(&self, now: Timestamp) -> BudgetSummary {
@@ -118,7 +139,7 @@ impl Budget {
             bad: all.bad,
             left: 1.0 - spent,
             burn: burn.collect(),
-            alarmed_since: self.standing.map(|standing| standing.since),
+            alarmed_since: self.standing.iter().flatten().map(|standing| standing.since).min(),
         }
     }
 }
@@ -261,7 +282,7 @@ impl Objectives {
     pub fn findings(&mut self, spec: &ObjectiveSpec, facts: &Facts, now: Timestamp) -> Vec<Finding> {
         let mut found = Vec::new();
         for (kind, budget) in &mut self.budgets {
-            if let Some((since, rule)) = budget.look(now) {
+            for (since, rule) in budget.look(now) {
                 found.push(burning(&self.model, *kind, budget, since, rule, now));
             }
         }
@@ -351,16 +372,7 @@ fn promise(kind: FindingKind) -> &'static str {
     }
 }
 
-fn burning(
-    model: &str,
-    kind: FindingKind,
-    budget: &Budget,
-    since: Timestamp,
-    rule: Option<Rule>,
-    now: Timestamp,
-) -> Finding {
-    let all = rules(budget.period, budget.target);
-    let rule = rule.or(all.last().copied()).unwrap_or(Rule { long: budget.period, short: LONG_MIN, factor: 1.0 });
+fn burning(model: &str, kind: FindingKind, budget: &Budget, since: Timestamp, rule: Rule, now: Timestamp) -> Finding {
     let (long, short) = (budget.burn(rule.long, now), budget.burn(rule.short, now));
     let summary = budget.summary(now);
     let message = format!(
@@ -372,7 +384,9 @@ fn burning(
         100.0 * summary.left,
         budget.period
     );
-    let slow = f64::from(u8::from(all.first().is_some_and(|first| first.factor > 2.0) && rule.factor <= 2.0));
+    let slow = rule.pace() == Pace::Slow;
+    let subject = slow.then(|| SLOW.to_owned());
+    let slow = f64::from(u8::from(slow));
     let evidence = figures(&[
         ("burn_long", long),
         ("burn_short", short),
@@ -382,7 +396,7 @@ fn burning(
         ("events", summary.events as f64),
         (SLOW, slow),
     ]);
-    finding(model, kind, None, since, since, message, evidence)
+    finding(model, kind, subject, since, since, message, evidence)
 }
 
 #[cfg(test)]
@@ -446,8 +460,8 @@ mod tests {
             Counts { requests: 100, answered: 100 - failed, failed, ..Counts::default() }
         };
         let seen = looks(&spec, 0..620, &mut objectives, counts);
-        assert_eq!(seen.len(), 1, "{seen:?}");
-        assert!(seen[0].1 == "availability_burn" && seen[0].2 == Severity::Page && seen[0].0 < 605, "{seen:?}");
+        let page = seen.iter().find(|(_, kind, severity)| *kind == "availability_burn" && *severity == Severity::Page);
+        assert!(page.is_some_and(|(minute, _, _)| *minute < 605), "{seen:?}");
         looks(&spec, 620..640, &mut objectives, counts);
         let later = minute(3 * 1440);
         assert!(objectives.findings(&spec.objective, &Facts::default(), later).is_empty());

@@ -30,6 +30,8 @@ pub struct History {
     runs: VecDeque<Run>,
     /// Findings that are true, and when they were first seen.
     open: BTreeMap<String, Timestamp>,
+    /// Findings for which a playbook was begun and that are no longer true, and since when.
+    healed: BTreeMap<String, Timestamp>,
     /// Findings that found no room.
     pub overlooked: u64,
 }
@@ -43,8 +45,11 @@ impl History {
             None => {
                 let (playbook, because) = (step.playbook.clone(), because.to_owned());
                 self.runs.push_back(Run { playbook, because, at, done: step.place + 1 });
-                if self.runs.len() > RUNS_MAX {
-                    self.runs.pop_front();
+                if self.runs.len() > RUNS_MAX
+                    && let Some(gone) = self.runs.pop_front()
+                    && self.runs.iter().all(|run| run.because != gone.because)
+                {
+                    self.healed.remove(&gone.because);
                 }
             }
         }
@@ -57,12 +62,20 @@ impl History {
         }
     }
 
+    /// A finding that was no longer true from `at` on.
+    pub fn recall_healed(&mut self, finding: &str, at: Timestamp) {
+        if self.runs.iter().any(|run| run.because == finding) {
+            self.healed.insert(finding.to_owned(), at);
+        }
+    }
+
     /// Takes note of what is true at `now`. Returns the ids of those that no longer are.
     pub fn see(&mut self, findings: &[Finding], now: Timestamp) -> Vec<String> {
         let present: BTreeSet<&str> = findings.iter().map(|finding| finding.id.as_str()).collect();
         let healed: Vec<String> = self.open.keys().filter(|id| !present.contains(id.as_str())).cloned().collect();
         for id in &healed {
             self.open.remove(id);
+            self.recall_healed(id, now);
         }
         for id in present {
             if self.open.contains_key(id) {
@@ -85,15 +98,19 @@ impl History {
         self.open.get(finding).copied()
     }
 
-    /// Whether another run that is not over has stopped retraining too.
-    fn frozen_by_another(&self, run: &Run, playbooks: &[Playbook]) -> bool {
+    /// Whether another run, whose finding is true, did what `undo` would take back.
+    fn held_by_another(&self, undo: Action, run: &Run, playbooks: &[Playbook]) -> bool {
+        let taken_back = match undo {
+            Action::Thaw => Action::Freeze,
+            Action::AdmitAll => Action::Shed,
+            _ => return false,
+        };
         self.runs.iter().any(|other| {
             let playbook = playbooks.iter().find(|playbook| playbook.name == other.playbook);
-            let froze =
-                |playbook: &Playbook| playbook.steps.iter().take(other.done).any(|step| step.step == Action::Freeze);
+            let did = |playbook: &Playbook| playbook.steps.iter().take(other.done).any(|step| step.step == taken_back);
             (other.playbook != run.playbook || other.because != run.because)
                 && self.open.contains_key(&other.because)
-                && playbook.is_some_and(froze)
+                && playbook.is_some_and(did)
         })
     }
 }
@@ -144,9 +161,11 @@ fn goes_on(playbook: &Playbook, run: &Run, history: &History, playbooks: &[Playb
         let next = next.take_while(|(_, step)| now - run.at >= step.after);
         return next.map(|(place, step)| Due { step: step.clone(), place, because: because() }).collect();
     }
+    // A finding that was forgotten healed long ago.
+    let since = history.healed.get(&run.because).copied().unwrap_or(run.at);
     let first = playbook.steps.len();
     let undo = playbook.undo.iter().enumerate().skip(run.done.saturating_sub(first));
-    undo.filter(|(_, step)| step.step != Action::Thaw || !history.frozen_by_another(run, playbooks))
+    undo.take_while(|(_, step)| now - since >= step.after && !history.held_by_another(step.step, run, playbooks))
         .map(|(place, step)| Due { step: step.clone(), place: first + place, because: because() })
         .collect()
 }

@@ -133,6 +133,14 @@ pub enum Command {
         #[arg(value_name = "ID")]
         id: Option<String>,
     },
+    /// Puts the promises of an OpenSLO v1 file into a model's declaration
+    ImportSlo {
+        #[arg(value_name = "FILE")]
+        file: PathBuf,
+        /// The model; not needed where the project has one
+        #[arg(long)]
+        model: Option<String>,
+    },
     /// Rehearses a playbook with made records: does the right action come within the time that it states?
     Drill {
         /// The playbook's name

@@ -9,6 +9,7 @@ mod command;
 mod explain;
 mod imported;
 mod input;
+mod openslo;
 mod output;
 mod parts;
 mod playbooks;

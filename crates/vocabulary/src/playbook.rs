@@ -49,7 +49,7 @@ pub struct When {
 #[serde(deny_unknown_fields)]
 pub struct PlaybookStep {
     pub step: Action,
-    /// Time after the playbook began, if the finding is still true.
+    /// Time after the playbook began, if the finding is still true; in `undo` time after it no longer was.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub after: Span,
     /// For `shed`: tenants whose weight is below this are refused.
@@ -141,7 +141,8 @@ impl Playbook {
         if self.steps.len() + self.undo.len() > STEPS_MAX {
             found.push(format!("it has more than {STEPS_MAX} steps; make several playbooks"));
         }
-        if self.steps.windows(2).any(|pair| pair[0].after > pair[1].after) {
+        let late = |steps: &[PlaybookStep]| steps.windows(2).any(|pair| pair[0].after > pair[1].after);
+        if late(&self.steps) || late(&self.undo) {
             found.push("the steps are not in the order of their `after`; put the earlier ones first".to_owned());
         }
         if self.limits.at_most == 0 {

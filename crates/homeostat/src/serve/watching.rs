@@ -160,7 +160,10 @@ impl Watching {
                 self.history.note(step, &entry.because, entry.at);
             }
             match entry.action.as_str() {
-                HEAL => drop(healed.insert(entry.because.clone())),
+                HEAL => {
+                    self.history.recall_healed(&entry.because, entry.at);
+                    healed.insert(entry.because.clone());
+                }
                 "freeze" => {
                     let ours = by.is_some() || entry.actor == super::looping::CONTROL;
                     self.frozen_by = ours.then(|| entry.because.clone());

@@ -254,6 +254,20 @@ fn drills_say_whether_the_right_step_comes_in_time() {
     assert!(error.contains("on disk_full playbook"), "{error}");
 }
 
+#[test]
+fn promises_come_from_an_openslo_file() {
+    let project = Project::orders(300);
+    let root = project.root();
+    let slo = "apiVersion: openslo/v1\nkind: SLO\nmetadata:\n  name: returned-availability\nspec:\n  budgetingMethod: Occurrences\n  timeWindow:\n    - duration: 28d\n      isRolling: true\n  objectives:\n    - target: 0.995\n";
+    std::fs::write(root.join("slo.yaml"), slo).unwrap();
+    told(&root, &["import-slo", "slo.yaml"]);
+    let model = std::fs::read_to_string(root.join("models/returned.toml")).unwrap();
+    assert!(model.contains("availability = 0.995") && model.contains("period = \"4w\""), "{model}");
+    std::fs::write(root.join("slo.yaml"), slo.replace("target: 0.995", "target: 1.0")).unwrap();
+    let error = refused(&root, &["import-slo", "slo.yaml"], 3);
+    assert!(error.contains("availability = 1 is outside"), "{error}");
+}
+
 /// A program from the system's packages; none, said aloud, where it is missing and not required.
 fn service(program: &'static str, test: &str) -> Option<&'static str> {
     let there = Command::new(program).arg("--version").stdout(Stdio::null()).stderr(Stdio::null()).status().is_ok();
