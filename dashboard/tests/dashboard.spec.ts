@@ -105,6 +105,14 @@ test("lists what the loop found and did", async ({ page }) => {
   } else {
     await expect(page.locator("#alarms")).toContainText("No alarm");
   }
+  await page.goto("/#/incidents");
+  await expect(page.getByRole("heading", { level: 1, name: "Incidents" })).toBeVisible();
+  if (alarms > 0) {
+    await page.getByTestId("incidents").getByRole("link").first().click();
+    await expect(page.getByTestId("incident-timeline").getByRole("listitem").first()).toBeVisible();
+  }
+  await page.goto("/#/incidents/none-of-this-name");
+  await expect(page.getByRole("alert")).toContainText("there is no incident");
   await page.goto("/#/audit");
   await expect(page.getByRole("heading", { level: 1, name: "Audit" })).toBeVisible();
   await page.goto("/#/jobs");

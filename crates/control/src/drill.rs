@@ -78,7 +78,9 @@ const BEGIN: Timestamp = Timestamp(0);
 impl<'a> Drill<'a> {
     fn new(playbook: &'a Playbook, playbooks: &'a [Playbook], spec: &'a ModelSpec, kind: FindingKind) -> Self {
         let digests: BTreeMap<u32, Digest> = (1..=3).map(|n| (n, Digest::of(&[n as u8]))).collect();
-        let deployed = |version: u32| Deployed { version, digest: digests[&version], since: BEGIN };
+        // A playbook about releases is rehearsed after one; for the others nobody released anything lately.
+        let since = if playbook.when.released_within.is_some() { BEGIN } else { BEGIN - Span::days(60) };
+        let deployed = |version: u32| Deployed { version, digest: digests[&version], since };
         let has = |action: Action| playbook.steps.iter().any(|step| step.step == action);
         let canary = kind == FindingKind::CanaryHarmful || has(Action::PauseCanary) || has(Action::Discard);
         let candidate = Candidate {

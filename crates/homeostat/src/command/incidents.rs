@@ -9,7 +9,7 @@ use anyhow::{Result, bail};
 use serde_json::json;
 use std::collections::BTreeMap;
 use vocabulary::incident::{Incident, Moment};
-use vocabulary::{Playbook, suggest};
+use vocabulary::{Playbook, Span, suggest};
 
 pub async fn incidents(project: &Project, id: Option<&str>, json: bool) -> Result<bool> {
     let found = gathered(project).await?;
@@ -105,6 +105,7 @@ pub fn drill(project: &Project, name: &str, json: bool) -> Result<bool> {
             });
             let table = output::table(&["", "", "what"], &rows.collect::<Vec<_>>());
             let verdict = match (rehearsal.problems.is_empty(), rehearsal.acted_after) {
+                (true, Some(Span(0))) => "passed: acted at the look that found it".to_owned(),
                 (true, Some(after)) => format!("passed: acted {after} after the finding"),
                 _ => format!("FAILED: {}", rehearsal.problems.join("; ")),
             };
