@@ -1,6 +1,7 @@
 // The frame around every page: where one is, whether the page is live, and what happened last.
 
 import { useEffect, useRef, useState } from "react";
+import { IncidentsPage } from "./pages/IncidentsPage";
 import { ModelPage } from "./pages/ModelPage";
 import { ModelsPage } from "./pages/ModelsPage";
 import { SearchesPage } from "./pages/SearchesPage";
@@ -56,7 +57,7 @@ export function App() {
               {m.model}
             </a>
           ))}
-          {(["alarms", "audit", "jobs", "searches"] as const).map((page) => (
+          {(["alarms", "incidents", "audit", "jobs", "searches"] as const).map((page) => (
             <a key={page} href={`#/${page}`} aria-current={key === page ? "page" : undefined}>
               {page.replace(/^./, (c) => c.toUpperCase())}
             </a>
@@ -127,6 +128,8 @@ function Page({ route, world }: { route: Route; world: World }) {
           <Jobs jobs={world.jobs} few={50} showModel />
         </>
       );
+    case "incidents":
+      return <IncidentsPage incident={route.incident} />;
     case "searches":
       return <SearchesPage search={route.search} />;
     case "unknown":

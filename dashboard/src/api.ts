@@ -214,6 +214,49 @@ export interface AuditEntry {
   detail: Known<string>;
 }
 
+/** A minute's figures; what is not known is left out. */
+export interface Moment {
+  at: string;
+  requests?: number;
+  p99_ms?: number;
+  failed?: number;
+  refused?: number;
+  outcomes?: number;
+  loss?: number;
+  gap?: number;
+  cost_per_correct?: number;
+}
+
+export interface Move {
+  at: string;
+  figure: string;
+  side: "system" | "model" | "business";
+  before: number;
+  after: number;
+}
+
+export interface IncidentLine {
+  at: string;
+  what: "moved" | "found" | "done" | "healed";
+  text: string;
+}
+
+export interface Incident {
+  id: string;
+  model: string;
+  severity: "info" | "ticket" | "page";
+  title: string;
+  opened: string;
+  /** None while it lasts. */
+  closed?: Known<string>;
+  alarms: [string, string][];
+  moved: Move[];
+  timeline: IncidentLine[];
+  ending: string;
+  /** Where one incident is asked for. */
+  moments?: Moment[];
+}
+
 /** A search for a declaration's best values. */
 export interface SearchSummary {
   id: string;
@@ -266,5 +309,7 @@ export const api = {
   jobs: () => get<{ jobs: Job[] }>("v1/jobs").then((r) => r.jobs),
   searches: () => get<{ searches: SearchSummary[] }>("v1/searches").then((r) => r.searches),
   search: (id: string) => get<Search>(`v1/searches/${encodeURIComponent(id)}`),
+  incidents: () => get<{ incidents: Incident[] }>("v1/incidents").then((r) => r.incidents),
+  incident: (id: string) => get<Incident>(`v1/incidents/${encodeURIComponent(id)}`),
   audit: () => get<{ entries: AuditEntry[] }>("v1/audit").then((r) => r.entries),
 };

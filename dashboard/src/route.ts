@@ -9,6 +9,7 @@ export type Route =
   | { page: "audit" }
   | { page: "jobs" }
   | { page: "searches"; search: string | null }
+  | { page: "incidents"; incident: string | null }
   | { page: "unknown"; address: string };
 
 export function parse(hash: string): Route {
@@ -20,6 +21,7 @@ export function parse(hash: string): Route {
     return { page: "model", model, section: section ?? null };
   }
   if ((head === "alarms" || head === "audit" || head === "jobs") && parts.length === 1) return { page: head };
+  if (head === "incidents" && parts.length <= 2) return { page: "incidents", incident: model ?? null };
   if (head === "searches" && parts.length <= 2) return { page: "searches", search: model ?? null };
   return { page: "unknown", address: hash };
 }
@@ -36,6 +38,8 @@ export const toModel = (model: string, section?: string) =>
   `#/models/${encodeURIComponent(model)}${section ? `/${section}` : ""}`;
 
 export const toSearch = (id: string) => `#/searches/${encodeURIComponent(id)}`;
+
+export const toIncident = (id: string) => `#/incidents/${encodeURIComponent(id)}`;
 
 export function useHash(): string {
   return useSyncExternalStore(

@@ -17,6 +17,18 @@ const FINDINGS: Record<string, string> = {
   live_worse_than_fallback: "Live is worse than its predecessor",
   job_failed: "Job failed",
   data_bad: "Data breaks its contract",
+  latency_burn: "Answers are too slow",
+  availability_burn: "Too many requests fail",
+  accuracy_burn: "Too many answers are wrong",
+  cost_high: "Predictions cost too much",
+  stale: "The live version is too old",
+  outcomes_silent: "Outcomes have stopped",
+  source_silent: "Nothing arrives",
+  surge: "More requests than can be answered",
+  dependency_slow: "Answers miss their deadline",
+  disk_full: "The disk is nearly full",
+  canary_harmful: "The canary does harm",
+  retrain_worth: "A retraining pays",
 };
 
 export const findingKind = (kind: string) => FINDINGS[kind] ?? plain(kind);
@@ -38,6 +50,13 @@ const ACTIONS: Record<string, { words: string; tone: "good" | "bad" | "new" | "p
   discard: { words: "Discarded", tone: "plain" },
   freeze: { words: "Retraining frozen", tone: "bad" },
   thaw: { words: "Retraining allowed again", tone: "plain" },
+  pause_canary: { words: "Canary paused", tone: "bad" },
+  shed: { words: "Tenants of less weight wait", tone: "bad" },
+  admit_all: { words: "Everybody is answered again", tone: "plain" },
+  page: { words: "A person was called", tone: "bad" },
+  notify: { words: "Receivers of alerts were told", tone: "plain" },
+  pass: { words: "Nothing to do", tone: "plain" },
+  heal: { words: "No longer true", tone: "good" },
 };
 
 export const action = (entry: AuditEntry) =>

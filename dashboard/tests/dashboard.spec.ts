@@ -105,6 +105,14 @@ test("lists what the loop found and did", async ({ page }) => {
   } else {
     await expect(page.locator("#alarms")).toContainText("No alarm");
   }
+  await page.goto("/#/incidents");
+  await expect(page.getByRole("heading", { level: 1, name: "Incidents" })).toBeVisible();
+  if (alarms > 0) {
+    await page.getByTestId("incidents").getByRole("link").first().click();
+    await expect(page.getByTestId("incident-timeline").getByRole("listitem").first()).toBeVisible();
+  }
+  await page.goto("/#/incidents/none-of-this-name");
+  await expect(page.getByRole("alert")).toContainText("there is no incident");
   await page.goto("/#/audit");
   await expect(page.getByRole("heading", { level: 1, name: "Audit" })).toBeVisible();
   await page.goto("/#/jobs");
@@ -160,7 +168,7 @@ test("can be used with the keyboard", async ({ page }) => {
 for (const width of [320, 390, 768, 1280]) {
   test(`fits a screen ${width} pixels wide`, async ({ page }) => {
     await page.setViewportSize({ width, height: 844 });
-    for (const hash of [`#/models/${MODEL}`, "#/models", "#/alarms", "#/audit", "#/jobs", "#/searches"]) {
+    for (const hash of [`#/models/${MODEL}`, "#/models", "#/alarms", "#/incidents", "#/audit", "#/jobs", "#/searches"]) {
       await page.goto(`/${hash}`);
       await expect(page.getByTestId("connection")).toHaveAttribute("data-value", "live");
       await expect(page.locator("main :is(h1, h2)").first()).toBeVisible();
@@ -185,7 +193,7 @@ for (const scheme of ["light", "dark"] as const) {
     });
     await page.emulateMedia({ colorScheme: scheme });
     await open(page);
-    for (const hash of ["#/models", "#/alarms", "#/audit", "#/jobs", "#/searches", `#/models/${MODEL}/cost`]) {
+    for (const hash of ["#/models", "#/alarms", "#/incidents", "#/audit", "#/jobs", "#/searches", `#/models/${MODEL}/cost`]) {
       await page.goto(`/${hash}`);
       await expect(page.locator("main :is(h1, h2)").first()).toBeVisible();
     }

@@ -36,7 +36,15 @@ pub fn apply(
     let digest =
         |version: u32| digests.get(&version).copied().ok_or_else(|| ApplyError::NoVersion(model.to_owned(), version));
     match step {
-        Step::Retrain => {}
+        // These change nothing about who answers.
+        Step::Retrain | Step::Notify | Step::Page | Step::Shed { .. } | Step::AdmitAll | Step::Pass => {}
+        Step::PauseCanary { version } => {
+            if let Some(candidate) = route.candidate.as_mut().filter(|candidate| candidate.version == *version)
+                && candidate.stage == Stage::Canary
+            {
+                (candidate.stage, candidate.share, candidate.since) = (Stage::Shadow, Share::NONE, at);
+            }
+        }
         Step::StartShadow { version } => {
             if route.candidate.as_ref().is_none_or(|candidate| candidate.version != *version) {
                 // The evidence of a line of candidates runs from its first.
@@ -97,6 +105,8 @@ mod tests {
             version.clone().prop_map(|version| Step::StartCanary { version, share: Share::from_bp(500) }),
             version.clone().prop_map(|version| Step::Promote { version }),
             version.clone().prop_map(|to| Step::RollBack { to }),
+            version.clone().prop_map(|version| Step::PauseCanary { version }),
+            Just(Step::Notify),
             version.prop_map(|version| Step::Discard { version }),
         ]
     }

@@ -1,8 +1,11 @@
 //! From the state of the world to findings, from findings to a plan. Each step names the finding that caused it; at most
 //! one step of a plan changes who answers.
 
+use crate::finding::finding;
 use crate::gate::{Evidence, Verdict};
+use crate::retraining::Worth;
 use std::collections::{BTreeMap, BTreeSet};
+use vocabulary::model::RetrainingPolicy;
 use vocabulary::plan::{PlannedStep, Step};
 use vocabulary::record::{Route, Stage};
 use vocabulary::{Finding, FindingKind, ModelSpec, Plan, Span, Timestamp};
@@ -11,6 +14,10 @@ use vocabulary::{Finding, FindingKind, ModelSpec, Plan, Span, Timestamp};
 const RETRY_AFTER: Span = Span::hours(6);
 /// Doublings at most.
 const RETRY_DOUBLINGS_MAX: u32 = 5;
+
+/// Names of the steps that change a routing snapshot, as the audit log has them.
+pub const STEPS_OF_ROUTING: [&str; 8] =
+    ["start_shadow", "start_canary", "pause_canary", "promote", "roll_back", "discard", "freeze", "thaw"];
 
 /// What there is to know about one model.
 #[derive(Clone, Debug)]
@@ -34,6 +41,10 @@ pub struct World {
     pub last_training: Option<Timestamp>,
     /// Incoming data breaks its contract too often to learn from.
     pub data_bad: bool,
+    /// The finding for which the loop itself stopped retraining, if it did and nobody has changed that since.
+    pub frozen_by: Option<String>,
+    /// With the retraining policy "value": what a retraining is worth.
+    pub worth: Option<Worth>,
 }
 
 #[derive(Clone, Copy, Debug, Default)]
@@ -49,13 +60,12 @@ pub fn assess(world: &World, spec: &ModelSpec, now: Timestamp) -> Vec<Finding> {
     let live = world.route.live.version;
     let mut add =
         |kind: FindingKind, subject: Option<String>, since: Timestamp, message: String, evidence: Option<&Evidence>| {
-            let about = subject.as_deref().map(|subject| format!("/{subject}")).unwrap_or_default();
-            let id = format!("{}/{}{about}/{since}", world.model, kind.name());
             let evidence = evidence.map(figures).unwrap_or_default();
-            found.push(Finding { id, model: world.model.clone(), kind, subject, at: now, since, message, evidence });
+            found.push(finding(&world.model, kind, subject, now, since, message, evidence));
         };
     let trained = world.last_training.unwrap_or(world.route.live.since);
-    if let Some(every) = spec.retraining.every
+    let schedule = spec.retraining.policy == RetrainingPolicy::Schedule;
+    if let Some(every) = spec.retraining.every.filter(|_| schedule)
         && now - trained >= every
     {
         add(FindingKind::RetrainDue, None, trained, format!("{every} have passed since the last training"), None);
@@ -72,7 +82,7 @@ pub fn assess(world: &World, spec: &ModelSpec, now: Timestamp) -> Vec<Finding> {
             None,
         );
     }
-    if world.data_bad {
+    if world.data_bad && world.alarms.iter().all(|alarm| alarm.kind != FindingKind::DataBad) {
         add(FindingKind::DataBad, None, trained, "too many rows break their contract to learn from them".into(), None);
     }
     match (&world.route.candidate, &world.trial) {
@@ -103,7 +113,31 @@ pub fn assess(world: &World, spec: &ModelSpec, now: Timestamp) -> Vec<Finding> {
         let message = sentence(FindingKind::LiveWorseThanFallback, fallback.version, live, watch);
         add(FindingKind::LiveWorseThanFallback, subject, world.route.live.since, message, Some(watch));
     }
+    found.extend(worth_it(world, spec, trained, now));
     found
+}
+
+/// With the policy "value": that a retraining is worth its price, or that nothing has been learned for so long that it is
+/// time to see what one would gain.
+fn worth_it(world: &World, spec: &ModelSpec, trained: Timestamp, now: Timestamp) -> Option<Finding> {
+    if spec.retraining.policy != RetrainingPolicy::Value {
+        return None;
+    }
+    let horizon = spec.retraining.horizon;
+    let (message, evidence) = match world.worth {
+        Some(worth) if worth.is_worth() => {
+            let (gain, cost) = (worth.gain, worth.cost);
+            let message = format!("a retraining is expected to save {gain:.2} over {horizon} and costs {cost:.2}");
+            (message, vec![("gain", gain), ("cost", cost), ("gain_per_row", worth.gain_per_row)])
+        }
+        None if now - trained >= horizon => (
+            format!("nothing is known of what a retraining gains, and {horizon} have passed since the last"),
+            Vec::new(),
+        ),
+        _ => return None,
+    };
+    let evidence = evidence.into_iter().map(|(name, value)| (name.to_owned(), value)).collect();
+    Some(finding(&world.model, FindingKind::RetrainWorth, None, now, trained, message, evidence))
 }
 
 fn figures(evidence: &Evidence) -> BTreeMap<String, f64> {
@@ -144,19 +178,29 @@ fn sentence(kind: FindingKind, newcomer: u32, live: u32, evidence: &Evidence) ->
 pub fn decide(world: &World, findings: &[Finding], spec: &ModelSpec, now: Timestamp) -> Plan {
     let mut steps = Vec::new();
     let find = |kind: FindingKind| findings.iter().find(|finding| finding.kind == kind);
-    let mut plan = |step: Step, because: &Finding| steps.push(PlannedStep { step, because: because.id.clone() });
+    let mut plan = |step: Step, because: &str| steps.push(PlannedStep::new(step, because));
     let worse = find(FindingKind::LiveWorseThanFallback);
+    // What the loop stopped because of bad data goes on when the data is good again.
+    let healed = world.frozen_by.as_deref().filter(|id| is_about(id, &world.model, FindingKind::DataBad));
+    let healed = healed.filter(|_| world.route.retraining_frozen && !world.data_bad);
     if let (Some(finding), Some(fallback)) = (worse, &world.route.fallback) {
-        plan(Step::RollBack { to: fallback.version }, finding);
+        plan(Step::RollBack { to: fallback.version }, &finding.id);
     } else if let Some(bad) = find(FindingKind::DataBad).filter(|_| !world.route.retraining_frozen) {
-        plan(Step::Freeze, bad);
+        plan(Step::Freeze, &bad.id);
     } else if let Some((step, because)) = about_candidate(world, findings, spec, now) {
-        plan(step, because);
+        plan(step, &because.id);
     }
-    if let Some(because) = reason_to_retrain(world, findings, spec, now) {
-        plan(Step::Retrain, because);
+    if let Some(because) = healed {
+        plan(Step::Thaw, because);
+    } else if let Some(because) = reason_to_retrain(world, findings, spec, now) {
+        plan(Step::Retrain, &because.id);
     }
     Plan { model: world.model.clone(), parent: world.snapshot, at: now, steps }
+}
+
+/// Whether a finding's id names this kind of this model's.
+fn is_about(id: &str, model: &str, kind: FindingKind) -> bool {
+    id.strip_prefix(model).and_then(|rest| rest.strip_prefix('/')).is_some_and(|rest| rest.starts_with(kind.name()))
 }
 
 /// The next step of the trial, if there is one.
@@ -172,7 +216,8 @@ fn about_candidate<'a>(
         return Some((Step::StartShadow { version: world.untried? }, ready?));
     };
     let version = candidate.version;
-    if let Some(finding) = find(FindingKind::CandidateWorse).or(find(FindingKind::CandidateUndecided)) {
+    let harmful = find(FindingKind::CanaryHarmful).filter(|_| candidate.stage == Stage::Canary);
+    if let Some(finding) = harmful.or(find(FindingKind::CandidateWorse)).or(find(FindingKind::CandidateUndecided)) {
         return Some((Step::Discard { version }, finding));
     }
     if let Some(finding) = find(FindingKind::CandidateBetter).filter(|_| spec.release.automatic) {
@@ -214,8 +259,12 @@ fn reason_to_retrain<'a>(
             return None;
         }
     }
-    if let Some(due) = findings.iter().find(|finding| finding.kind == FindingKind::RetrainDue) {
+    let due = |finding: &&Finding| matches!(finding.kind, FindingKind::RetrainDue | FindingKind::RetrainWorth);
+    if let Some(due) = findings.iter().find(due) {
         return Some(due);
+    }
+    if spec.retraining.policy == RetrainingPolicy::Value {
+        return None;
     }
     let cool = now - trained >= spec.retraining.cool_down;
     let causes = [FindingKind::LossHigh, FindingKind::Miscalibrated, FindingKind::InputDrift];
@@ -240,6 +289,8 @@ pub enum Refusal {
     NoFallback,
     Frozen,
     NotTheCandidate(u32),
+    /// Learning would begin and be stopped in the same plan, or from bad data.
+    Contradiction,
 }
 
 /// Checks a plan against the world, whoever made it.
@@ -251,10 +302,17 @@ pub fn lint(plan: &Plan, world: &World, findings: &[Finding], spec: &ModelSpec) 
     if plan.steps.iter().filter(|planned| planned.step.is_risky()).count() > 1 {
         refused.push(Refusal::TwoRisks);
     }
+    let does = |step: &Step| plan.steps.iter().any(|planned| planned.step == *step);
+    if does(&Step::Freeze) && (does(&Step::Retrain) || does(&Step::Thaw)) || does(&Step::Retrain) && world.data_bad {
+        refused.push(Refusal::Contradiction);
+    }
     let candidate = world.route.candidate.as_ref().map(|candidate| candidate.version);
     for planned in &plan.steps {
         let because = findings.iter().find(|finding| finding.id == planned.because);
-        if because.is_none() {
+        // What takes something back names the finding that is gone.
+        let takes_back = matches!(planned.step, Step::Thaw | Step::AdmitAll | Step::Notify | Step::Pass)
+            || planned.step == Step::Retrain && planned.playbook.is_some();
+        if because.is_none() && !takes_back {
             refused.push(Refusal::NoSuchFinding(planned.because.clone()));
         }
         let proven =
@@ -271,10 +329,10 @@ pub fn lint(plan: &Plan, world: &World, findings: &[Finding], spec: &ModelSpec) 
                     refused.push(Refusal::Unproven(*version));
                 }
             }
-            Step::Discard { version } if candidate != Some(*version) => {
+            Step::Discard { version } | Step::PauseCanary { version } if candidate != Some(*version) => {
                 refused.push(Refusal::NotTheCandidate(*version))
             }
-            Step::RollBack { to } if world.route.fallback.as_ref().is_none_or(|fallback| fallback.version != *to) => {
+            Step::RollBack { to } if !returns_to(&world.route).any(|version| version == *to) => {
                 refused.push(Refusal::NoFallback);
             }
             Step::Retrain if world.route.retraining_frozen => refused.push(Refusal::Frozen),
@@ -282,6 +340,11 @@ pub fn lint(plan: &Plan, world: &World, findings: &[Finding], spec: &ModelSpec) 
         }
     }
     refused
+}
+
+/// Versions that may be returned to without a trial: the one that was live before, and the first.
+fn returns_to(route: &Route) -> impl Iterator<Item = u32> {
+    [&route.fallback, &route.frozen].into_iter().flatten().map(|deployed| deployed.version)
 }
 
 #[cfg(test)]
@@ -356,8 +419,10 @@ mod tests {
     fn a_plan_that_must_not_be_is_refused() {
         let (world, spec) = (world(), spec());
         let steps = vec![
-            PlannedStep { step: Step::Promote { version: 9 }, because: "nothing".into() },
-            PlannedStep { step: Step::RollBack { to: 1 }, because: "nothing".into() },
+            PlannedStep::new(Step::Promote { version: 9 }, "nothing"),
+            PlannedStep::new(Step::RollBack { to: 2 }, "nothing"),
+            PlannedStep::new(Step::Freeze, "nothing"),
+            PlannedStep::new(Step::Retrain, "nothing"),
         ];
         let plan = Plan { model: "m".into(), parent: 6, at: day(1), steps };
         let refused = lint(&plan, &world, &[], &spec);
@@ -367,8 +432,50 @@ mod tests {
             Refusal::Unproven(9),
             Refusal::NotTheCandidate(9),
             Refusal::NoFallback,
+            Refusal::Contradiction,
         ] {
             assert!(refused.contains(&expected), "{expected:?} is not in {refused:?}");
         }
+    }
+
+    #[test]
+    fn bad_data_stops_learning_until_it_has_healed() {
+        let mut world = world();
+        world.outcomes_since_training = 5000;
+        world.data_bad = true;
+        assert_eq!(planned(&world, &spec(), day(40)), ["freeze"]);
+        world.route.retraining_frozen = true;
+        world.frozen_by = Some("m/data_bad/1970-01-01T00:00:00Z".into());
+        assert!(planned(&world, &spec(), day(41)).is_empty());
+        world.data_bad = false;
+        assert_eq!(planned(&world, &spec(), day(42)), ["thaw"]);
+        // What an operator froze stays frozen.
+        world.frozen_by = None;
+        assert!(planned(&world, &spec(), day(42)).is_empty());
+    }
+
+    #[test]
+    fn by_value_a_retraining_has_to_pay() {
+        let (mut world, mut spec) = (world(), spec());
+        spec.retraining.policy = RetrainingPolicy::Value;
+        world.outcomes_since_training = 5000;
+        let worth = |gain| Some(Worth { gain_per_row: 0.01, gain, cost: 2.0 });
+        world.worth = worth(1.0);
+        assert!(planned(&world, &spec, day(40)).is_empty());
+        world.worth = worth(3.0);
+        assert_eq!(planned(&world, &spec, day(8)), ["retrain"]);
+        world.worth = None;
+        assert!(planned(&world, &spec, day(29)).is_empty());
+        assert_eq!(planned(&world, &spec, day(30)), ["retrain"]);
+    }
+
+    #[test]
+    fn a_harmful_canary_is_withdrawn_whatever_its_loss() {
+        let (mut world, spec) = (world(), spec());
+        world.route.candidate = Some(crate::testing::candidate(2, Stage::Canary, day(8)));
+        world.trial = Some(evidence(Verdict::Better));
+        let (at, subject) = (day(9), Some("m@2".to_owned()));
+        world.alarms.push(finding("m", FindingKind::CanaryHarmful, subject, at, at, "slow".into(), BTreeMap::new()));
+        assert_eq!(planned(&world, &spec, day(9)), ["discard"]);
     }
 }

@@ -2,21 +2,31 @@
 //! clock, no randomness. What happened is handed in, what to do is handed back.
 //!
 //! The way of a decision: [`MonitorSet`] and [`Trial`] see rows → [`assess`] names what was found → [`decide`] plans →
-//! [`lint`] refuses what must not be → [`apply`] gives the next routing.
+//! [`lint`] refuses what must not be → [`apply`] gives the next routing. Between [`decide`] and [`lint`] a project's playbooks
+//! add their steps: [`playbook::react`].
 
 mod apply;
 mod decide;
 mod drift;
+pub mod drill;
+mod finding;
 mod gate;
+pub mod guard;
+pub mod incident;
 mod loss;
 mod monitors;
+pub mod objective;
+pub mod playbook;
+pub mod retraining;
 pub mod sequential;
+pub mod share;
 #[cfg(test)]
 mod testing;
 
 pub use apply::{ApplyError, apply};
 pub use decide::{Jobs, Refusal, World, assess, decide, lint};
 pub use drift::{FeatureSummary, InputMonitor};
+pub use finding::finding;
 pub use gate::{Evidence, Trial, Verdict, judge};
 pub use loss::{CalibrationMonitor, CalibrationSummary, LossMonitor, LossSummary};
 pub use monitors::{MonitorSet, MonitorSummary};

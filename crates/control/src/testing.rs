@@ -81,6 +81,8 @@ pub fn world() -> World {
         outcomes_since_training: 0,
         last_training: Some(Timestamp(0)),
         data_bad: false,
+        frozen_by: None,
+        worth: None,
     }
 }
 

@@ -127,6 +127,26 @@ pub enum Command {
     Status { model: Option<String> },
     /// What the monitors found
     Findings,
+    /// What went wrong, what moved first, what was done, and how it ended
+    Incidents {
+        /// Only this one, with its timeline
+        #[arg(value_name = "ID")]
+        id: Option<String>,
+    },
+    /// Puts the promises of an OpenSLO v1 file into a model's declaration
+    ImportSlo {
+        #[arg(value_name = "FILE")]
+        file: PathBuf,
+        /// The model; not needed where the project has one
+        #[arg(long)]
+        model: Option<String>,
+    },
+    /// Rehearses a playbook with made records: does the right action come within the time that it states?
+    Drill {
+        /// The playbook's name
+        #[arg(value_name = "NAME")]
+        name: String,
+    },
     /// Where a version came from
     Lineage { version: String },
     /// Keys of the tenants that may ask for predictions

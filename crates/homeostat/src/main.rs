@@ -1,5 +1,6 @@
 //! The program `homeostat`: command line, HTTP, serving, jobs and the applying of plans. Only here is HTTP known.
 
+mod alerts;
 mod artifact;
 mod cli;
 mod client;
@@ -9,8 +10,10 @@ mod explain;
 mod imported;
 mod input;
 mod joins;
+mod openslo;
 mod output;
 mod parts;
+mod playbooks;
 mod project;
 mod quarantine;
 #[cfg(test)]

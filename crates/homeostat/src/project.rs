@@ -1,5 +1,6 @@
 //! A project's folder: `homeostat.toml`, contracts, models and streams, read strictly.
 
+use crate::alerts::AlertsSection;
 use anyhow::{Context, Result, bail};
 use inference::Bundle;
 use serde::{Deserialize, Serialize};
@@ -9,7 +10,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use storage::Durability;
 use vocabulary::stream::StreamSpec;
-use vocabulary::{Contract, Digest, ModelSpec, Span, suggest};
+use vocabulary::{Contract, Digest, ModelSpec, Playbook, Span, suggest};
 
 pub const FILE: &str = "homeostat.toml";
 
@@ -22,6 +23,8 @@ pub struct Config {
     pub server: ServerSection,
     pub control: ControlSection,
     pub prices: Prices,
+    /// Who is told of alarms.
+    pub alerts: AlertsSection,
     /// Who may ask, and how much. Changes take effect without a restart.
     pub tenants: Vec<TenantSpec>,
     /// Where traces go; nowhere when left out.
@@ -198,11 +201,13 @@ pub struct ControlSection {
     /// Threads of a training job; all cores when 0. The result is the same for any number.
     pub job_threads: usize,
     pub seed: u64,
+    /// Bytes of the decision log's disk that are to stay free; below it there is an alarm.
+    pub disk_free_min: u64,
 }
 
 impl Default for ControlSection {
     fn default() -> Self {
-        ControlSection { every: Span(10_000_000), job_threads: 0, seed: 1 }
+        ControlSection { every: Span(10_000_000), job_threads: 0, seed: 1, disk_free_min: 256 << 20 }
     }
 }
 
@@ -230,6 +235,8 @@ pub struct Project {
     pub models: BTreeMap<String, ModelSpec>,
     /// With the types of their columns.
     pub streams: BTreeMap<String, StreamSpec>,
+    /// What to do when something is found, in the order of their names.
+    pub playbooks: Vec<Playbook>,
 }
 
 impl Project {
@@ -280,7 +287,8 @@ impl Project {
             }
             models.insert(spec.name.clone(), spec);
         }
-        let project = Project { root: root.to_owned(), config, contracts, models, streams };
+        let playbooks = crate::playbooks::load(root, &models)?;
+        let project = Project { root: root.to_owned(), config, contracts, models, streams, playbooks };
         project.check_config()?;
         Ok(project)
     }
@@ -309,6 +317,7 @@ impl Project {
         if let Some(problem) = Tenants::problems(&self.config.tenants).first() {
             bail!("{}: {problem}", file.display());
         }
+        self.config.alerts.check().with_context(|| file.display().to_string())?;
         let server = &self.config.server;
         if server.batch_rows_max == 0 || server.rows_max == 0 || server.requests_max == 0 {
             bail!("{}: [server] batch_rows_max, rows_max and requests_max must be above zero", file.display());
@@ -502,7 +511,7 @@ fn streams(root: &Path, contracts: &BTreeMap<String, Contract>) -> Result<BTreeM
     Ok(streams)
 }
 
-fn toml_files(folder: &Path) -> Result<Vec<PathBuf>> {
+pub fn toml_files(folder: &Path) -> Result<Vec<PathBuf>> {
     if !folder.is_dir() {
         return Ok(Vec::new());
     }

@@ -17,6 +17,8 @@ mod crash;
 mod encodings;
 #[path = "end_to_end/joins.rs"]
 mod joins;
+#[path = "end_to_end/judging.rs"]
+mod judging;
 #[path = "end_to_end/large.rs"]
 mod large;
 #[path = "end_to_end/learning.rs"]

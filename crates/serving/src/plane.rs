@@ -19,7 +19,7 @@ use parking_lot::Mutex;
 use std::collections::BTreeMap;
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering::Relaxed};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, AtomicUsize, Ordering::Relaxed};
 use std::time::{Duration, Instant};
 
 /// Named limits of the data plane. What exceeds one is refused and counted.
@@ -63,6 +63,8 @@ pub struct Plane {
     pub series: SeriesTable,
     pub in_work: AtomicUsize,
     pub connections: AtomicUsize,
+    /// Requests of tenants whose weight is below this, in thousandths, are refused: nobody's while it is 0.
+    pub shed_below_milli: AtomicU32,
     /// Set once the server is told to stop: not ready, but still answering.
     pub draining: AtomicBool,
     /// Ready only while this says so, beside what the registry knows.
@@ -125,6 +127,7 @@ impl Plane {
             series: SeriesTable::default(),
             in_work: AtomicUsize::new(0),
             connections: AtomicUsize::new(0),
+            shed_below_milli: AtomicU32::new(0),
             draining: AtomicBool::new(false),
             ready,
             observer,
@@ -138,6 +141,11 @@ impl Plane {
     /// Lets a request of this tenant in, or refuses it.
     pub fn admit(&self, tenant: &Arc<Tenant>) -> Answer<Admitted<'_>> {
         let most = self.limits.requests_max;
+        let shed_below = self.shed_below_milli.load(Relaxed);
+        if shed_below > 0 && tenant.spec().weight * 1000.0 < f64::from(shed_below) {
+            let what = "there is more to do than can be done, and tenants of less weight wait until it is over";
+            return Err(Refusal::contended("shed", what, Duration::from_secs(30)));
+        }
         if self.in_work.fetch_add(1, Relaxed) >= most {
             self.in_work.fetch_sub(1, Relaxed);
             let what = format!("{most} requests are in work already ([server] requests_max); try again in a moment");

@@ -14,6 +14,7 @@ pub use joins::JoinSpec;
 use crate::contract::Scalar;
 use crate::id::Share;
 pub use crate::network::{BatchScaling, EmbeddingStorage, NetworkSpec, NumericEncoding, RateSchedule};
+pub use crate::objective::ObjectiveSpec;
 use crate::time::Span;
 pub use crate::tuning::{ParameterSpec, TuningMetric, TuningSpec, TuningValue};
 use serde::{Deserialize, Serialize};
@@ -332,31 +333,6 @@ impl Default for SplitSpec {
     }
 }
 
-/// What a person promises about the model.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields, default)]
-pub struct ObjectiveSpec {
-    /// Requests answered within this time, in milliseconds.
-    pub latency_ms: f64,
-    /// A probability at least this high counts as a predicted positive.
-    pub threshold: f64,
-    /// Metric to its limit, such as `auc = 0.72`: a floor for `auc`, `accuracy` and `r2`, a ceiling for the others.
-    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
-    pub limits: BTreeMap<String, f64>,
-    /// Bytes of a version at most.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub bytes_max: Option<u64>,
-    /// Price of a million predictions at most, in the project's currency.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub price_max: Option<f64>,
-}
-
-impl Default for ObjectiveSpec {
-    fn default() -> Self {
-        ObjectiveSpec { latency_ms: 50.0, threshold: 0.5, limits: BTreeMap::new(), bytes_max: None, price_max: None }
-    }
-}
-
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct MonitorSpec {
@@ -395,6 +371,42 @@ pub struct RetrainingSpec {
     /// far as the model's declaration and contract are still the same. Steadier than each alone, at as many times the
     /// cost of an answer; training costs no more.
     pub average: u32,
+    /// What asks for a retraining.
+    #[serde(skip_serializing_if = "RetrainingPolicy::is_default")]
+    pub policy: RetrainingPolicy,
+    /// With policy "value": how far ahead a retraining's gain is counted.
+    #[serde(skip_serializing_if = "is_month")]
+    pub horizon: Span,
+    /// Share of refused rows above which incoming data is too bad to learn from; nothing is learned until it has healed.
+    #[serde(skip_serializing_if = "is_tenth")]
+    pub bad_rows_max: f64,
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum RetrainingPolicy {
+    /// `every`, and alarms where `on_alarm` is set.
+    #[default]
+    Schedule,
+    /// Whenever it is expected to save more over the horizon than it costs; needs `[objective] error_price`.
+    Value,
+}
+
+impl RetrainingPolicy {
+    pub fn is_default(&self) -> bool {
+        *self == RetrainingPolicy::default()
+    }
+}
+
+const MONTH: Span = Span::days(30);
+const TENTH: f64 = 0.1;
+
+fn is_month(span: &Span) -> bool {
+    *span == MONTH
+}
+
+fn is_tenth(share: &f64) -> bool {
+    *share == TENTH
 }
 
 /// Retrainings that can be averaged at most.
@@ -409,6 +421,9 @@ impl Default for RetrainingSpec {
             min_outcomes: 1000,
             window: None,
             average: 1,
+            policy: RetrainingPolicy::Schedule,
+            horizon: MONTH,
+            bad_rows_max: TENTH,
         }
     }
 }
@@ -438,6 +453,23 @@ pub struct ReleaseSpec {
     pub min_canary: Span,
     /// A trial without a verdict after this time is ended.
     pub horizon: Span,
+    /// How much more of a canary's answers than of the live version's may be slower than `[objective] latency_ms` …
+    #[serde(skip_serializing_if = "is_guard_slow")]
+    pub guard_slow: f64,
+    /// … and how much more may fail, before the canary is certified as harmful and withdrawn.
+    #[serde(skip_serializing_if = "is_guard_failed")]
+    pub guard_failed: f64,
+}
+
+const GUARD_SLOW: f64 = 0.05;
+const GUARD_FAILED: f64 = 0.01;
+
+fn is_guard_slow(share: &f64) -> bool {
+    *share == GUARD_SLOW
+}
+
+fn is_guard_failed(share: &f64) -> bool {
+    *share == GUARD_FAILED
 }
 
 impl Default for ReleaseSpec {
@@ -453,6 +485,8 @@ impl Default for ReleaseSpec {
             canary: Share::from_bp(1000),
             min_canary: Span::days(1),
             horizon: Span::days(30),
+            guard_slow: GUARD_SLOW,
+            guard_failed: GUARD_FAILED,
         }
     }
 }
@@ -570,6 +604,10 @@ impl ModelSpec {
             }
         }
         self.tuning.problems(self.task).into_iter().for_each(&mut say);
+        self.objective.problems(self.task).into_iter().for_each(&mut say);
+        if self.retraining.policy == RetrainingPolicy::Value && self.objective.error_price.is_none() {
+            say("retraining.policy = \"value\" needs objective.error_price: what a wrong answer costs".to_owned());
+        }
         for (name, value, low, high) in [
             ("split.test", self.split.test, 0.0, 0.9),
             ("split.validation", self.split.validation, 0.01, 0.9),
@@ -577,6 +615,9 @@ impl ModelSpec {
             ("monitors.false_alarms", self.monitors.false_alarms, 1e-6, 0.5),
             ("monitors.drift_tolerance", self.monitors.drift_tolerance, 0.0, 1.0),
             ("retraining.average", f64::from(self.retraining.average), 1.0, f64::from(AVERAGE_MAX)),
+            ("retraining.bad_rows_max", self.retraining.bad_rows_max, 0.0, 1.0),
+            ("release.guard_slow", self.release.guard_slow, 0.0, 1.0),
+            ("release.guard_failed", self.release.guard_failed, 0.0, 1.0),
             ("release.alpha", self.release.alpha, 1e-6, 0.4),
             ("release.tolerance", self.release.tolerance, 0.0, f64::MAX),
             ("learner.trees.learning_rate", self.learner.trees.learning_rate, 1e-4, 1.0),

@@ -1,38 +1,10 @@
 // Searches for better values of a model's declaration: all of them, and one with its figure and its best trials.
 
-import { useEffect, useState } from "react";
 import { api, type Search, type SearchSummary } from "../api";
 import { count, duration, figure, moment } from "../format";
 import { Empty, Table, type Column } from "../parts/bits";
+import { usePolled } from "../polled";
 import { toModel, toSearch } from "../route";
-
-/** Milliseconds between two questions: a search's figures change with each trial. */
-const EVERY = 3000;
-
-/** What `ask` answers, asked again and again. */
-function usePolled<T>(ask: () => Promise<T>, key: string): { answer: T | null; error: string | null } {
-  const [state, setState] = useState<{ key: string; answer: T | null; error: string | null }>({
-    key,
-    answer: null,
-    error: null,
-  });
-  useEffect(() => {
-    let gone = false;
-    const once = () =>
-      ask().then(
-        (answer) => !gone && setState({ key, answer, error: null }),
-        (error: unknown) => !gone && setState((before) => ({ ...before, key, error: String(error) })),
-      );
-    void once();
-    const timer = setInterval(once, EVERY);
-    return () => {
-      gone = true;
-      clearInterval(timer);
-    };
-    // `ask` is made anew at each drawing; what it asks for is in `key`.
-  }, [key]);
-  return state.key === key ? state : { answer: null, error: null };
-}
 
 export function SearchesPage({ search }: { search: string | null }) {
   return search === null ? <All /> : <One id={search} />;

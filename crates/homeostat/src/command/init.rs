@@ -220,6 +220,7 @@ fn write(args: &Init, contract: &Contract, spec: &ModelSpec, file_name: &str) ->
     }
     put(place(&format!("contracts/{}.toml", contract.name)), toml::to_string(contract)?)?;
     put(place(&format!("models/{}.toml", spec.name)), toml::to_string(spec)?)?;
+    crate::playbooks::write_built_in(&args.dir)?;
     put(place(".gitignore"), "/.homeostat/\n".into())?;
     let config = Config::default();
     let name =

@@ -5,6 +5,8 @@ mod compress;
 mod evaluate;
 mod export;
 mod import;
+mod import_slo;
+mod incidents;
 mod init;
 mod operate;
 mod predict;
@@ -56,6 +58,9 @@ pub async fn run(cli: Cli) -> Result<bool> {
         Command::Thaw { model } => operate::freeze(&project()?, &model, false, json).await,
         Command::Replay { ids, sample, seed } => replay::run(&project()?, &ids, sample, seed, json).await,
         Command::Status { model } => versions::status(&project()?, model.as_deref(), json).await,
+        Command::Incidents { id } => incidents::incidents(&project()?, id.as_deref(), json).await,
+        Command::ImportSlo { file, model } => import_slo::run(&project()?, &file, model.as_deref(), json),
+        Command::Drill { name } => incidents::drill(&project()?, &name, json),
         Command::Findings => findings(&project()?, json).await,
         Command::Audit { action } => audit(&project()?, action, json).await,
     }

@@ -81,8 +81,8 @@ impl Declared {
                 return Err(refusal);
             }
         };
-        state.latency.record(call.received.elapsed());
         let answered = given.first().map_or(artifact.number, |first| first.version);
+        state.answered(answered, call.received.elapsed());
         let ids = given.iter().map(|given| given.id.to_string()).collect::<Vec<_>>().join(",");
         let values = given.iter().flat_map(|given| given.value.values().iter().copied()).collect();
         let outputs = artifact.spec.outputs();

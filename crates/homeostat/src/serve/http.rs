@@ -3,7 +3,7 @@
 use super::api::{ClockRequest, ClockResponse, ErrorResponse, OperatorRequest, OutcomesRequest, OutcomesResponse};
 use super::error::{ApiError, ApiResult, stored};
 use super::state::{App, Happened};
-use super::{assets, looping, metrics, outcomes, rows, status, streams};
+use super::{assets, incidents, looping, metrics, outcomes, rows, status, streams};
 use crate::searches;
 use axum::body::{Body, Bytes};
 use axum::extract::{Path, Query, State};
@@ -42,7 +42,8 @@ pub type Shared = State<Arc<App>>;
         operate,
         prediction,
         findings,
-        incidents,
+        super::incidents::list,
+        super::incidents::one,
         jobs,
         all_searches,
         one_search,
@@ -74,7 +75,8 @@ pub fn router(app: Arc<App>) -> Router {
         .route("/v1/models/{model}/routing", get(routing).post(operate))
         .route("/v1/predictions/{id}", get(prediction))
         .route("/v1/findings", get(findings))
-        .route("/v1/incidents", get(incidents))
+        .route("/v1/incidents", get(incidents::list))
+        .route("/v1/incidents/{id}", get(incidents::one))
         .route("/v1/jobs", get(jobs))
         .route("/v1/searches", get(all_searches))
         .route("/v1/searches/{id}", get(one_search))
@@ -207,23 +209,10 @@ async fn findings(State(app): Shared) -> ApiResult<Json<Value>> {
     for finding in app.catalog.findings().await.map_err(stored)? {
         let mut shown = serde_json::to_value(&finding).map_err(ApiError::internal)?;
         shown["alarm"] = json!(finding.kind.is_alarm());
+        shown["severity"] = json!(finding.severity());
         listed.push(shown);
     }
     Ok(Json(json!({ "findings": listed })))
-}
-
-/// Alarms with what was done about each.
-#[utoipa::path(get, path = "/v1/incidents", responses((status = 200, body = Object)))]
-async fn incidents(State(app): Shared) -> ApiResult<Json<Value>> {
-    let audit = app.catalog.audit(0).await.map_err(stored)?;
-    let mut listed = Vec::new();
-    for finding in app.catalog.findings().await.map_err(stored)?.into_iter().filter(|finding| finding.kind.is_alarm()) {
-        let deeds: Vec<_> = audit.iter().filter(|entry| entry.because == finding.id).collect();
-        listed
-            .push(json!({ "id": finding.id, "model": finding.model, "kind": finding.kind, "subject": finding.subject,
-            "at": finding.at, "since": finding.since, "message": finding.message, "actions": deeds }));
-    }
-    Ok(Json(json!({ "incidents": listed })))
 }
 
 /// Work done by child processes.

@@ -8,7 +8,9 @@ use super::error::{ApiError, ApiResult, stored};
 use super::jobs::Running;
 use super::ledger::Entry;
 use super::state::{App, ModelState, Routes};
+use super::watching::Watching;
 use super::worker::Profiled;
+use crate::alerts::Alert;
 use crate::clock;
 use crate::project::ClockKind;
 use crate::routing::{Deed, first, operated};
@@ -16,15 +18,20 @@ use crate::training::{LogUse, Order};
 use anyhow::{Context, Result};
 use axum::http::StatusCode;
 use chrono_tz::Tz;
+use control::retraining::Worth;
 use control::{Jobs, MonitorSet, Trial, World};
 use serde_json::{Value, json};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Instant;
 use storage::catalog::{Deed as AuditDeed, Job, JobState, Version};
+use vocabulary::incident::HEAL;
+use vocabulary::model::RetrainingPolicy;
 use vocabulary::plan::{PlannedStep, Step};
-use vocabulary::{Finding, ModelSpec, Share, Timestamp};
+use vocabulary::{Finding, FindingKind, ModelSpec, Severity, Share, Timestamp};
 
+/// Who acts in the audit log where the loop does by itself.
+pub const CONTROL: &str = "control";
 /// Points of the candidate's evidence that the page draws.
 const EVIDENCE_POINTS_MAX: usize = 400;
 
@@ -48,8 +55,17 @@ pub struct Loop {
     last_training: Option<Timestamp>,
     outcomes_since_training: u64,
     last_tick: Option<Timestamp>,
+    /// Unit of a regression's errors.
+    scale: f64,
     latency_before: Vec<u64>,
+    pub watching: Watching,
     rate: (Instant, u64, f64),
+}
+
+/// What was seen beside the monitors.
+struct Watched {
+    findings: Vec<Finding>,
+    worth: Option<Worth>,
 }
 
 struct Compared {
@@ -88,7 +104,9 @@ impl Loop {
             last_training: None,
             outcomes_since_training: 0,
             last_tick: None,
+            scale: 1.0,
             latency_before: Vec::new(),
+            watching: Watching::new(spec),
             rate: (Instant::now(), 0, 0.0),
         }
     }
@@ -96,7 +114,10 @@ impl Loop {
     /// Takes over what the catalog knows: which versions had their turn, and when was learned last.
     pub async fn recall(&mut self, app: &App) -> Result<()> {
         let model = &self.spec.name;
-        for entry in app.catalog.audit(0).await? {
+        let entries = app.catalog.audit(0).await?;
+        let mine = entries.iter().filter(|entry| entry.model == *model);
+        self.watching.recall(app, mine, &app.catalog.findings().await?);
+        for entry in entries {
             let number = entry.subject.strip_prefix(&format!("{model}@")).and_then(|number| number.parse().ok());
             if let Some(number) = number
                 && ["start_shadow", "start_canary", "promote", "discard", "roll_back"].contains(&entry.action.as_str())
@@ -132,6 +153,7 @@ impl Loop {
             self.monitors = Some((live.number, monitors));
         }
         let scale = live.reference.loss.map_or(1.0, |loss| loss.scale);
+        self.scale = scale;
         let begun = |since: Timestamp, line: Vec<(Timestamp, u32)>| Compared {
             incumbent: live.number,
             line,
@@ -163,6 +185,7 @@ impl Loop {
     pub fn learn_outcome(&mut self, entry: &Entry, frozen: Option<u32>) {
         let Some((known_at, outcome)) = entry.outcome else { return };
         self.book.known(entry, frozen.unwrap_or(entry.version));
+        self.watching.learn_outcome(&entry.value, outcome, self.scale);
         if self.last_training.is_none_or(|at| known_at >= at) {
             self.outcomes_since_training += 1;
         }
@@ -197,6 +220,7 @@ impl Loop {
             monitors.findings(now);
         }
         self.last_tick = Some(now);
+        self.watching.relived(now);
         self.remember_evidence(now);
     }
 
@@ -214,16 +238,20 @@ impl Loop {
         }
     }
 
-    fn world(&mut self, routes: &Routes, versions: &[Version], now: Timestamp) -> Option<World> {
+    /// `watched` is what is wrong with promises; `worth` what a retraining is worth.
+    fn world(&mut self, routes: &Routes, versions: &[Version], watched: Watched, now: Timestamp) -> Option<World> {
         let route = routes.route(&self.spec.name)?;
         let newest = versions.last().filter(|version| !self.tried.contains(&version.number));
         let newest = newest.filter(|version| version.number > route.live.version);
+        let mut alarms = self.monitors.as_mut().map(|(_, monitors)| monitors.findings(now)).unwrap_or_default();
+        alarms.extend(watched.findings);
         Some(World {
             model: self.spec.name.clone(),
             snapshot: routes.routing.number,
             route: route.clone(),
             versions: versions.iter().map(|version| version.number).collect(),
-            alarms: self.monitors.as_mut().map(|(_, monitors)| monitors.findings(now)).unwrap_or_default(),
+            data_bad: alarms.iter().any(|alarm| alarm.kind == FindingKind::DataBad),
+            alarms,
             trial: self.trial.as_ref().map(|c| c.trial.evidence(now)),
             watch: self.watch.as_ref().map(|c| c.trial.evidence(now)),
             jobs: Jobs {
@@ -234,7 +262,8 @@ impl Loop {
             untried: newest.map(|version| version.number),
             outcomes_since_training: self.outcomes_since_training,
             last_training: self.last_training,
-            data_bad: false,
+            frozen_by: self.watching.frozen_by.clone(),
+            worth: watched.worth,
         })
     }
 
@@ -318,15 +347,24 @@ async fn tick_model(app: &Arc<App>, name: &str, state: &ModelState, now: Timesta
     let finished = finish_job(app, state).await;
     let routes = app.routes.load_full();
     let versions = app.catalog.versions(Some(name)).await.map_err(stored)?;
+    let jobs = match state.spec.retraining.policy {
+        RetrainingPolicy::Value => app.catalog.jobs().await.map_err(stored)?,
+        RetrainingPolicy::Schedule => Vec::new(),
+    };
+    let healed;
     let (findings, plan) = {
         let mut control = state.control.lock().await;
         if finished == Some(JobState::Failed) {
             control.last_failure = Some(now);
         }
         feed(state, &mut control, &routes, now);
-        let Some(world) = control.world(&routes, &versions, now) else { return Ok(Vec::new()) };
+        let watched = watched(app, state, &mut control, &routes, &versions, &jobs, now);
+        let Some(world) = control.world(&routes, &versions, watched, now) else { return Ok(Vec::new()) };
         let findings = control::assess(&world, &state.spec, now);
+        healed = control.watching.see(&findings, now);
         let plan = control::decide(&world, &findings, &state.spec, now);
+        let (playbooks, history) = (&app.project.playbooks, &control.watching.history);
+        let plan = control::playbook::react(&world, &findings, &state.spec, playbooks, history, plan);
         let refusals = control::lint(&plan, &world, &findings, &state.spec);
         if !refusals.is_empty() {
             tracing::error!("model \"{name}\": a plan was refused: {refusals:?}");
@@ -338,9 +376,18 @@ async fn tick_model(app: &Arc<App>, name: &str, state: &ModelState, now: Timesta
         if !state.control.lock().await.told.insert(finding.id.clone()) {
             continue;
         }
-        if app.catalog.put_finding(finding).await.map_err(stored)? && finding.kind.is_alarm() {
-            audit(app, name, now, "alarm", name, &finding.id, &finding.message).await?;
+        let is_new = app.catalog.put_finding(finding).await.map_err(stored)?;
+        if finding.kind.is_alarm() {
+            let (finding, severity) = (finding.clone(), finding.severity());
+            if is_new {
+                audit(app, name, now, "alarm", name, &finding.id, &finding.message).await?;
+            }
+            app.alerting.tell(Alert { finding, severity, playbook: None, ended: None });
         }
+    }
+    for id in healed {
+        audit(app, name, now, HEAL, name, &id, "no longer true").await?;
+        app.alerting.heal(&id, now);
     }
     let mut done = Vec::new();
     for step in &plan.steps {
@@ -372,6 +419,26 @@ fn feed(state: &ModelState, control: &mut Loop, routes: &Routes, now: Timestamp)
     control.latency_before = counts;
     control.last_tick = Some(now);
     control.remember_evidence(now);
+}
+
+/// Counts what happened beside the answers, and says what is wrong about it.
+fn watched(
+    app: &App,
+    state: &ModelState,
+    control: &mut Loop,
+    routes: &Routes,
+    versions: &[Version],
+    jobs: &[Job],
+    now: Timestamp,
+) -> Watched {
+    let live = routes.route(&control.spec.name).map(|route| route.live.version);
+    let live = versions.iter().find(|version| Some(version.number) == live);
+    let last_training = control.last_training.unwrap_or(now);
+    let watching = &mut control.watching;
+    watching.measure(app, state, now);
+    watching.keep_sometimes(app, now);
+    let findings = watching.findings(app, state, routes, live.and_then(|live| live.trained_to), now);
+    Watched { findings, worth: watching.worth(app, jobs, live, last_training, now) }
 }
 
 /// A model without a route: its newest version goes live at once, as there is nothing to compare it with.
@@ -419,6 +486,7 @@ async fn take_step(
     let (subject, number) = match &step.step {
         Step::StartShadow { version }
         | Step::StartCanary { version, .. }
+        | Step::PauseCanary { version }
         | Step::Promote { version }
         | Step::Discard { version } => (format!("{name}@{version}"), Some(*version)),
         Step::RollBack { to } => (format!("{name}@{to}"), Some(*to)),
@@ -426,21 +494,49 @@ async fn take_step(
     };
     let because = findings.iter().find(|finding| finding.id == step.because);
     let detail = because.map(|finding| finding.message.clone()).unwrap_or_default();
-    if step.step == Step::Retrain {
-        retrain(app, name, state, now).await?;
-    } else {
-        let digests: BTreeMap<u32, vocabulary::Digest> = versions.iter().map(|v| (v.number, v.digest)).collect();
-        let current = app.routes.load().routing.clone();
-        let next = control::apply(&current, name, &step.step, &digests, now).map_err(ApiError::internal)?;
-        if next.number != current.number {
-            deploy::adopt(app, next).await.map_err(|error| ApiError::internal(format!("{error:#}")))?;
+    match &step.step {
+        Step::Retrain => retrain(app, name, state, now).await?,
+        Step::Notify | Step::Page => tell(app, step, because),
+        Step::Shed { weight_below_milli } => app.shed(name, *weight_below_milli),
+        Step::AdmitAll => app.shed(name, 0),
+        Step::Pass => {}
+        _ => {
+            let digests: BTreeMap<u32, vocabulary::Digest> = versions.iter().map(|v| (v.number, v.digest)).collect();
+            let current = app.routes.load().routing.clone();
+            let next = control::apply(&current, name, &step.step, &digests, now).map_err(ApiError::internal)?;
+            if next.number != current.number {
+                deploy::adopt(app, next).await.map_err(|error| ApiError::internal(format!("{error:#}")))?;
+            }
+            let mut control = state.control.lock().await;
+            control.tried.extend(number);
+            control.align(&app.routes.load());
         }
-        let mut control = state.control.lock().await;
-        control.tried.extend(number);
-        control.align(&app.routes.load());
     }
-    audit(app, name, now, step.step.name(), &subject, &step.because, &detail).await?;
+    let mut control = state.control.lock().await;
+    match &step.step {
+        Step::Freeze => control.watching.frozen_by = Some(step.because.clone()),
+        Step::Thaw => control.watching.frozen_by = None,
+        _ => {}
+    }
+    if let Some(by) = &step.playbook {
+        control.watching.history.note(by, &step.because, now);
+    }
+    drop(control);
+    let actor = step.playbook.as_ref().map_or_else(|| CONTROL.to_owned(), |by| by.actor());
+    let (action, because) = (step.step.name().to_owned(), step.because.clone());
+    let (at, model, recorded_at) = (now, name.to_owned(), clock::wall());
+    let deed = AuditDeed { at, recorded_at, actor, action, model, subject: subject.clone(), because, detail };
+    record(app, &deed).await?;
     Ok(format!("{} {subject}", step.step.name()))
+}
+
+/// Tells the receivers of alerts what a playbook wants them to know.
+fn tell(app: &App, step: &PlannedStep, because: Option<&Finding>) {
+    // A playbook that tells of a healing has nothing to tell of: the alerts of what healed have ended.
+    let Some(finding) = because.cloned() else { return };
+    let severity = if step.step == Step::Page { Severity::Page } else { finding.severity() };
+    let playbook = step.playbook.as_ref().map(|by| by.playbook.clone());
+    app.alerting.tell(Alert { finding, severity, playbook, ended: None });
 }
 
 async fn retrain(app: &Arc<App>, name: &str, state: &ModelState, now: Timestamp) -> ApiResult<()> {
@@ -547,6 +643,10 @@ pub async fn operate(app: &Arc<App>, name: &str, request: &OperatorRequest) -> A
         let mut control = state.control.lock().await;
         control.tried.extend(named.map(|(number, _)| number));
         control.align(&app.routes.load());
+        // What a person decides about learning is theirs to change.
+        if matches!(deed, Deed::Freeze | Deed::Thaw) {
+            control.watching.frozen_by = None;
+        }
     }
     Ok(())
 }
@@ -567,14 +667,18 @@ async fn audit(
     let deed = AuditDeed {
         at,
         recorded_at: clock::wall(),
-        actor: "control".into(),
+        actor: CONTROL.into(),
         action: action.to_owned(),
         model: model.to_owned(),
         subject: subject.to_owned(),
         because: because.to_owned(),
         detail: detail.to_owned(),
     };
-    let entry = app.catalog.record(&deed).await.map_err(stored)?;
+    record(app, &deed).await
+}
+
+async fn record(app: &App, deed: &AuditDeed) -> ApiResult<()> {
+    let entry = app.catalog.record(deed).await.map_err(stored)?;
     deploy::announce(app, &entry);
     Ok(())
 }

@@ -81,6 +81,7 @@ impl Collector for Scrape {
         for (name, help, values) in counters {
             counter(&mut encoder, name, help, &values)?;
         }
+        alerted(&app, &mut encoder)?;
         cached(&app, &mut encoder)?;
         streamed(&app, &mut encoder)?;
         let mut refused = Vec::new();
@@ -208,6 +209,17 @@ fn streamed(app: &App, encoder: &mut DescriptorEncoder) -> fmt::Result {
         }
     }
     Ok(())
+}
+
+/// Alerts by receiver and by what became of them.
+fn alerted(app: &App, encoder: &mut DescriptorEncoder) -> fmt::Result {
+    let mut alerts = Vec::new();
+    for (receiver, sent) in app.alerting.counts() {
+        for (end, n) in [("sent", &sent.sent), ("failed", &sent.failed), ("dropped", &sent.dropped)] {
+            alerts.push((vec![("receiver", receiver.to_owned()), ("end", end.to_owned())], n.load(Relaxed)));
+        }
+    }
+    counter(encoder, "alerts", "Alerts to each receiver", &alerts)
 }
 
 fn counter(encoder: &mut DescriptorEncoder, name: &str, help: &str, values: &[Labelled]) -> fmt::Result {

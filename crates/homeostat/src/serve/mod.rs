@@ -1,5 +1,6 @@
 //! The server: data plane, control loop, streams and dashboard in one process. Training never runs in it; its jobs are children.
 
+mod alerting;
 mod answers;
 mod api;
 mod assets;
@@ -9,6 +10,7 @@ mod declared;
 pub mod deploy;
 mod error;
 mod http;
+pub mod incidents;
 mod jobs;
 mod ledger;
 mod looping;
@@ -22,6 +24,7 @@ mod state;
 mod status;
 mod streams;
 mod warmth;
+pub mod watching;
 mod windows;
 mod worker;
 
@@ -99,6 +102,7 @@ pub async fn run(project: Project, port: Option<u16>, grpc_port: Option<u16>) ->
         model.worker.start(&app, name).context("can't start a worker")?;
     }
     looping::resume_jobs(&app).await?;
+    alerting::Alerting::start(&app);
     app.streams.start(&app.project, &tokio::runtime::Handle::current()).context("can't start a stream's thread")?;
     let host = &server.host;
     let place = Place { pid: std::process::id(), host: host.clone(), port, grpc_port: Some(grpc_port) };
@@ -139,6 +143,11 @@ pub async fn run(project: Project, port: Option<u16>, grpc_port: Option<u16>) ->
     // Nothing is handed in any more.
     app.streams.stop().await;
     data_plane::keep_warm(&app);
+    if app.clock.kind == ClockKind::Wall {
+        for model in app.models.values() {
+            model.control.lock().await.watching.keep(&app);
+        }
+    }
     for model in app.models.values() {
         let _ = tokio::time::timeout(Duration::from_secs(5), model.worker.flush()).await;
     }
@@ -180,6 +189,7 @@ fn model_state(project: &Project, spec: &vocabulary::ModelSpec) -> ModelState {
         requests: Default::default(),
         refused: Default::default(),
         violations: Default::default(),
+        arms: Default::default(),
         unknown_outcomes: Default::default(),
         duplicate_outcomes: Default::default(),
         worker: Default::default(),

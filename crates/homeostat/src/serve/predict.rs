@@ -104,7 +104,13 @@ pub async fn predict(
     let mut parts = if rows.len() > INLINE_ROWS_MAX { tokio::task::block_in_place(|| read(call)) } else { read(call) }?;
     for part in &mut parts {
         let asked = Asked { artifact: &part.artifact, batch: &part.batch, snapshot: routes.routing.number };
-        let values = answers(app, state, asked, call).await.map_err(|error| error.told(name))?;
+        let values = answers(app, state, asked, call).await.map_err(|error| {
+            let told = error.told(name);
+            if told.status.is_server_error() {
+                state.arms.lock().entry(part.artifact.number).or_default().failed += 1;
+            }
+            told
+        })?;
         part.values = Answer::of_rows(&values, part.artifact.spec.outputs());
         if ask.explain {
             let reasons = || explain::parts(&part.artifact, &part.batch, &part.values);

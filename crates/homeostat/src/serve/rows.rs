@@ -66,7 +66,7 @@ async fn counted(app: &App, name: String, headers: &HeaderMap, body: Body, meter
     let (mut response, outcome, version, rows) = match answered {
         Ok((response, version, rows)) => {
             if let Some(state) = state {
-                state.latency.record(received.elapsed());
+                state.answered(version, received.elapsed());
             }
             (response, Ok(()), version, rows)
         }

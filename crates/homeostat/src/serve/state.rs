@@ -1,6 +1,7 @@
 //! What the server holds: the routing in force with its opened versions, and for each model its ledger, counters and
 //! worker. The hot path takes no lock that the loop holds for long.
 
+use super::alerting::Alerting;
 use super::answers::Memories;
 use super::data_plane::Imported;
 use super::error::{ApiError, ApiResult};
@@ -15,6 +16,7 @@ use crate::clock;
 use crate::project::{ClockKind, Project};
 use crate::transforms::Worked;
 use arc_swap::ArcSwap;
+use control::guard::Arm;
 use features::{Strangers, Violations};
 use parking_lot::{Mutex, MutexGuard};
 use prometheus_client::registry::Registry;
@@ -94,6 +96,9 @@ pub struct App {
     /// Versions whose turn is over.
     pub ends: tokio::sync::Mutex<Ends>,
     pub registry: OnceLock<Registry>,
+    pub alerting: Alerting,
+    /// Weights below which tenants are refused, in thousandths, as each model's playbooks want it.
+    sheds: Mutex<BTreeMap<String, u32>>,
     /// Where spans go; nowhere without `[telemetry]`.
     pub exporter: OnceLock<Exporter>,
     ids: Ids,
@@ -116,6 +121,8 @@ pub struct ModelState {
     pub requests: AtomicU64,
     pub refused: Mutex<BTreeMap<&'static str, u64>>,
     pub violations: Mutex<Violations>,
+    /// What each version answered, late or not at all.
+    pub arms: Mutex<BTreeMap<u32, Arm>>,
     pub unknown_outcomes: AtomicU64,
     pub duplicate_outcomes: AtomicU64,
     pub worker: Worker,
@@ -155,6 +162,15 @@ impl ModelState {
         lane
     }
 
+    /// A version answered a request.
+    pub fn answered(&self, version: u32, took: Duration) {
+        self.latency.record(took);
+        let mut arms = self.arms.lock();
+        let arm = arms.entry(version).or_default();
+        arm.answered += 1;
+        arm.slow += u64::from(took.as_secs_f64() * 1e3 > self.spec.objective.latency_ms);
+    }
+
     pub fn refuse(&self, reason: &'static str) {
         *self.refused.lock().entry(reason).or_default() += 1;
     }
@@ -177,6 +193,7 @@ impl App {
         let Parts { project, streams, catalog, journal, models, plane, routes, imported } = parts;
         let clock = LoopClock::new(project.config.server.clock);
         let meter = Meter::read(&project);
+        let alerts = project.config.alerts.clone();
         let memories = Arc::new(Memories::new(&project.config.server));
         App {
             project,
@@ -196,6 +213,8 @@ impl App {
             cpu_before_us: meter.serving_cpu_us,
             ends: Default::default(),
             registry: OnceLock::new(),
+            alerting: Alerting::new(&alerts),
+            sheds: Mutex::default(),
             exporter: OnceLock::new(),
             ids: Ids::new(),
         }
@@ -206,6 +225,15 @@ impl App {
             let hint = vocabulary::suggest::hint(name, self.models.keys().map(String::as_str));
             ApiError::not_found(format!("no model \"{name}\"{hint} (GET /v1/models lists them)"))
         })
+    }
+
+    /// From now on requests of tenants whose weight is below this many thousandths are refused, as far as `model` is
+    /// concerned: the most that any model wants holds for all.
+    pub fn shed(&self, model: &str, weight_below_milli: u32) {
+        let mut sheds = self.sheds.lock();
+        sheds.insert(model.to_owned(), weight_below_milli);
+        let most = sheds.values().copied().max().unwrap_or(0);
+        self.plane.shed_below_milli.store(most, Ordering::Relaxed);
     }
 
     /// CPU time of serving so far, in seconds, of all processes that served this project.

@@ -58,6 +58,7 @@ pub async fn model(app: &App, name: &str) -> Result<Value, StorageError> {
         "trial": control.trial_shown(),
         "watch": control.watch_shown(),
         "monitors": control.monitors_shown(),
+        "objectives": control.watching.summary(app.clock.now().unwrap_or_else(clock::wall)),
         "cost": cost,
         "versions": versions,
     }))
