@@ -6,17 +6,18 @@
 
 mod apply;
 mod decide;
-mod drift;
+pub mod drift;
 mod gate;
 mod loss;
 mod monitors;
+pub mod profile;
 pub mod sequential;
 #[cfg(test)]
 mod testing;
 
 pub use apply::{ApplyError, apply};
 pub use decide::{Jobs, Refusal, World, assess, decide, lint};
-pub use drift::{FeatureSummary, InputMonitor};
+pub use drift::{FeatureSummary, InputMonitor, InputOptions, RowView};
 pub use gate::{Evidence, Trial, Verdict, judge};
 pub use loss::{CalibrationMonitor, CalibrationSummary, LossMonitor, LossSummary};
 pub use monitors::{MonitorSet, MonitorSummary};

@@ -116,6 +116,7 @@ impl MonitorSet {
             since: self.since,
             message,
             evidence,
+            cause: None,
         }
     }
 
