@@ -6,6 +6,7 @@
 
 mod apply;
 mod decide;
+pub mod detector;
 pub mod drift;
 mod gate;
 mod loss;

@@ -12,6 +12,8 @@ pub const HOURS_MAX: usize = 87_660;
 #[derive(Clone, Debug, Default)]
 pub struct DependenceCounter {
     hours: BTreeMap<i64, Sums>,
+    /// The hour of the row before: most rows come hour by hour.
+    open: Option<(i64, Sums)>,
     left_out: u64,
 }
 
@@ -25,14 +27,27 @@ struct Sums {
 impl DependenceCounter {
     pub fn push(&mut self, at: Timestamp, score: f64) {
         let hour = at.0.div_euclid(Span::hours(1).0);
+        if self.open.is_none_or(|(open, _)| open != hour) {
+            self.flush();
+            self.open = Some((hour, Sums::default()));
+        }
+        if let Some((_, sums)) = &mut self.open {
+            sums.rows += 1.0;
+            sums.sum += score;
+            sums.squares += score * score;
+        }
+    }
+
+    fn flush(&mut self) {
+        let Some((hour, sums)) = self.open.take() else { return };
         if self.hours.len() >= HOURS_MAX && !self.hours.contains_key(&hour) {
-            self.left_out += 1;
+            self.left_out += sums.rows as u64;
             return;
         }
-        let sums = self.hours.entry(hour).or_default();
-        sums.rows += 1.0;
-        sums.sum += score;
-        sums.squares += score * score;
+        let all = self.hours.entry(hour).or_default();
+        all.rows += sums.rows;
+        all.sum += sums.sum;
+        all.squares += sums.squares;
     }
 
     /// Scores that found no place.
@@ -41,7 +56,8 @@ impl DependenceCounter {
     }
 
     /// Distinct hours by hour of the week.
-    pub fn strata_hours(&self) -> Vec<u32> {
+    pub fn strata_hours(&mut self) -> Vec<u32> {
+        self.flush();
         let mut hours = vec![0; HOURS_OF_WEEK];
         for hour in self.hours.keys() {
             hours[stratum(*hour)] += 1;
@@ -52,7 +68,8 @@ impl DependenceCounter {
     /// The analysis of variance's estimate (Donner, "A review of inference procedures for the intraclass correlation
     /// coefficient", International Statistical Review 1986), within hours of the week, plus one standard error: what is
     /// not known should count as dependent. Nothing counts as independent before it was seen in two weeks.
-    pub fn estimate(&self) -> Dependence {
+    pub fn estimate(&mut self) -> Dependence {
+        self.flush();
         let mut strata = vec![(Sums::default(), 0.0f64); HOURS_OF_WEEK];
         for (hour, sums) in &self.hours {
             let (all, hours) = &mut strata[stratum(*hour)];

@@ -253,7 +253,7 @@ impl InputMonitor {
         let hits = segment.scope.close(|feature| certified.contains_key(&feature));
         for hit in hits {
             let segment = &self.segments[place];
-            let Some(window) = segment.scope.strongest(hit.feature, hit.statistic) else { continue };
+            let Some(window) = segment.scope.strongest(hit.feature, hit.statistic, hour) else { continue };
             let cause = self.simple_cause(hit.feature, &segment.bins[hit.feature], hit.statistic, &window);
             let read = self.certificate(hit.feature, Some(place), hit.statistic, &window, cause, at, hour);
             self.segments[place].certified.insert(hit.feature, read);

@@ -4,7 +4,7 @@ use super::expected::Expected;
 use std::collections::VecDeque;
 
 /// Rows that are kept as they came: enough to tell one distribution from another.
-pub const ROWS_MAX: usize = 512;
+pub const ROWS_MAX: usize = 1024;
 /// Hours of which the mean ranks are kept: two turns of the day.
 pub const HOURS_MAX: usize = 48;
 /// Hours that a shift of the clock is looked for in, each way.
@@ -49,13 +49,29 @@ impl Recent {
         self.means.push_back(ended);
     }
 
-    /// Numbers of a feature in rows since `begin`, oldest first; missing ones are left out.
-    pub fn values(&self, feature: usize, begin: i64) -> Vec<f64> {
+    /// Places of rows since `begin`, oldest first.
+    fn rows(&self, begin: i64) -> impl Iterator<Item = usize> {
         let count = self.hours.len();
         let from = if count < ROWS_MAX { 0 } else { self.next };
-        let places = (0..count).map(|place| (from + place) % count);
-        let rows = places.filter(|place| self.hours[*place] >= begin);
-        rows.map(|place| self.numbers[place * self.width + feature]).filter(|value| !value.is_nan()).collect()
+        (0..count).map(move |place| (from + place) % count).filter(move |place| self.hours[*place] >= begin)
+    }
+
+    /// Numbers of a feature in rows since `begin`, oldest first; missing ones are left out.
+    pub fn values(&self, feature: usize, begin: i64) -> Vec<f64> {
+        let values = self.rows(begin).map(|place| self.numbers[place * self.width + feature]);
+        values.filter(|value| !value.is_nan()).collect()
+    }
+
+    /// What the reference expects of a feature in the hours of those rows: counts by bin.
+    pub fn expected(&self, feature: usize, begin: i64, expected: &Expected) -> Vec<f64> {
+        let range = expected.layout.range(feature);
+        let mut counts = vec![0.0; range.len()];
+        for place in self.rows(begin) {
+            let stratum = expected.stratum(hour_of_week(self.hours[place]));
+            let shares = &expected.shares(stratum)[range.clone()];
+            counts.iter_mut().zip(shares).for_each(|(count, share)| *count += f64::from(*share));
+        }
+        counts
     }
 
     /// Hours by which the week's pattern came early in all features that have one, since `begin`: the shift of the clock

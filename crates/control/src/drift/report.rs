@@ -69,7 +69,7 @@ impl InputMonitor {
         at: Timestamp,
         hour: i64,
     ) -> Option<Certified> {
-        let window = self.all.strongest(feature, statistic)?;
+        let window = self.all.strongest(feature, statistic, hour)?;
         let kind = self.whole_cause(feature, statistic, changed, &window);
         Some(self.certificate(feature, None, statistic, &window, kind, at, hour))
     }
@@ -80,7 +80,8 @@ impl InputMonitor {
             return kind;
         }
         let values = self.recent.values(feature, window.begin);
-        if let Some(kind) = naming::frozen(&values, &own.bins, &window.expected) {
+        let expected = self.recent.expected(feature, window.begin, &self.all.expected);
+        if let Some(kind) = naming::frozen(&values, &own.bins, &expected) {
             return kind;
         }
         if let Some(with) = self.exchanged(feature, changed, window) {
@@ -91,7 +92,7 @@ impl InputMonitor {
         {
             return CauseKind::TimeZone { hours };
         }
-        if let Some(kind) = naming::unit(&values, &own.bins, &window.expected) {
+        if let Some(kind) = naming::unit(&values, &own.bins, &expected) {
             return kind;
         }
         self.simple_cause(feature, &own.bins, statistic, window)
@@ -118,7 +119,7 @@ impl InputMonitor {
             if values.len() < VALUES_MIN || !self.all.expected.numeric[as_if] {
                 return None;
             }
-            let expected = self.all.window(as_if, window.begin)?.expected;
+            let expected = self.recent.expected(as_if, window.begin, &self.all.expected);
             let d = distance(values.iter().copied(), &self.features[as_if].bins, &expected);
             (d <= alike(values.len())).then_some(d)
         };

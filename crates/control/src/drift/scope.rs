@@ -231,9 +231,9 @@ impl Scope {
         1.0 / per_row
     }
 
-    /// One feature in the window that begins where the evidence of `statistic` is strongest.
-    pub fn strongest(&self, feature: usize, statistic: Statistic) -> Option<Window> {
-        self.widening(|window, reference| {
+    /// One feature in the window that begins where the evidence of `statistic` is strongest, but not after `latest`.
+    pub fn strongest(&self, feature: usize, statistic: Statistic, latest: i64) -> Option<Window> {
+        self.widening(latest, |window, reference| {
             let effective = self.effective(window, reference, feature);
             let (rank, distance) = self.differences(window, feature);
             match statistic {
@@ -253,13 +253,13 @@ impl Scope {
     }
 
     /// The begin of the window with the most evidence.
-    fn widening(&self, evidence: impl Fn(&Block, f64) -> f64) -> Option<i64> {
+    fn widening(&self, latest: i64, evidence: impl Fn(&Block, f64) -> f64) -> Option<i64> {
         let mut window = Block::empty(&self.expected);
         let mut best: Option<(f64, i64)> = None;
         for block in self.blocks.iter() {
             window.add(block);
             let found = evidence(&window, window.reference_rows(&self.expected));
-            if best.is_none_or(|(most, _)| found > most) {
+            if window.begin <= latest && best.is_none_or(|(most, _)| found > most) {
                 best = Some((found, window.begin));
             }
         }
