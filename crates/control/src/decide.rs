@@ -52,7 +52,17 @@ pub fn assess(world: &World, spec: &ModelSpec, now: Timestamp) -> Vec<Finding> {
             let about = subject.as_deref().map(|subject| format!("/{subject}")).unwrap_or_default();
             let id = format!("{}/{}{about}/{since}", world.model, kind.name());
             let evidence = evidence.map(figures).unwrap_or_default();
-            found.push(Finding { id, model: world.model.clone(), kind, subject, at: now, since, message, evidence, cause: None });
+            found.push(Finding {
+                id,
+                model: world.model.clone(),
+                kind,
+                subject,
+                at: now,
+                since,
+                message,
+                evidence,
+                cause: None,
+            });
         };
     let trained = world.last_training.unwrap_or(world.route.live.since);
     if let Some(every) = spec.retraining.every

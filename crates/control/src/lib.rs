@@ -6,10 +6,13 @@
 
 mod apply;
 mod decide;
+pub mod delay;
 pub mod detector;
 pub mod drift;
+pub mod estimate;
 mod gate;
 mod loss;
+pub mod measures;
 mod monitors;
 pub mod profile;
 pub mod sequential;

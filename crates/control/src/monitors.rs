@@ -4,8 +4,8 @@ use crate::drift::{FeatureSummary, InputMonitor, RowView};
 use crate::loss::{CalibrationMonitor, CalibrationSummary, LossMonitor, LossSummary};
 use serde::Serialize;
 use std::collections::BTreeMap;
-use vocabulary::profile::{Reference, bounded_loss};
 use vocabulary::cause::{Cause, CauseKind, Place, Size};
+use vocabulary::profile::{Reference, bounded_loss};
 use vocabulary::{Answer, Finding, FindingKind, Interval, ModelSpec, Task, Timestamp};
 
 /// Of the chance of a false alarm, half is for the inputs and a quarter each for loss and calibration.
@@ -50,8 +50,7 @@ impl MonitorSet {
         let monitors = &spec.monitors;
         let budget = monitors.false_alarms;
         let alike = reference.detail.as_ref().and_then(|detail| detail.loss);
-        let loss =
-            |loss| LossMonitor::with_dependence(loss, alike, monitors.loss_tolerance, budget * LOSS_PART);
+        let loss = |loss| LossMonitor::with_dependence(loss, alike, monitors.loss_tolerance, budget * LOSS_PART);
         MonitorSet {
             model: spec.name.clone(),
             since,

@@ -24,7 +24,9 @@ fn main() -> ExitCode {
         println!("| null months | with an alarm | share | target <= 5 % |\n|---|---|---|---|");
         println!("| {months} | {loud} | {:.1} % | {} |\n", 100.0 * share, target(share <= 0.05));
     }
-    println!("| change | worlds | found | named | rows (median, worst) | hours (median) | dated off (median h) | target |");
+    println!(
+        "| change | worlds | found | named | rows (median, worst) | hours (median) | dated off (median h) | target |"
+    );
     println!("|---|---|---|---|---|---|---|---|");
     let shift = Change::Shift { feature: 30, sigma: 0.2 };
     let shift = [("shift of .2 sigma in one of 50", shift, 90)];

@@ -119,7 +119,8 @@ impl DependenceCounter {
         // The error of a day's share: hours are what varies, and there are few of them.
         let spread = variance * (1.0 + hour * (pairs / rows));
         let count = days.len().max(1) as f64;
-        let error = if day_pairs > 0.0 { (2.0f64 / count).sqrt() * spread * rows / (variance * day_pairs) } else { 0.0 };
+        let error =
+            if day_pairs > 0.0 { (2.0f64 / count).sqrt() * spread * rows / (variance * day_pairs) } else { 0.0 };
         let day = if day_pairs > 0.0 { day_excess / (variance * day_pairs) } else { 0.0 };
         // What is within two errors of nothing is taken for nothing but its error.
         let day = if day > 2.0 * error { day + error } else { error.min(day.max(0.0) + error) };

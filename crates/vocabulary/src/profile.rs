@@ -126,3 +126,16 @@ pub fn bounded_loss(task: Task, scale: f64, predicted: &[f64], outcome: f64) -> 
         Task::Multiclass => brier(predicted, outcome) / 2.0,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_reference_of_format_1_is_still_read() {
+        let text = r#"{"format":1,"rows":3,"features":[{"name":"x","bins":{"numeric":{"edges":[0.0]}},
+            "counts":[[1,1,1]],"stratified":false}],"loss":{"rows":9,"mean":0.1,"standard_deviation":0.2,"scale":1.0}}"#;
+        let read: Reference = serde_json::from_str(text).unwrap();
+        assert!(read.format == 1 && read.detail.is_none() && read.features[0].counts == [[1, 1, 1]]);
+    }
+}

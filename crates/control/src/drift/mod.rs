@@ -162,7 +162,8 @@ impl InputMonitor {
             Scope::new(Expected::new(features, least), options)
         };
         let segment = |own: &vocabulary::profile::SegmentReference| {
-            let rows = own.features.first().map_or(0, |f| f.counts.iter().flatten().map(|n| u64::from(*n)).sum::<u64>());
+            let rows =
+                own.features.first().map_or(0, |f| f.counts.iter().flatten().map(|n| u64::from(*n)).sum::<u64>());
             Segment {
                 name: own.name.clone(),
                 scope: scope(&own.features, SEGMENT_STRATUM_ROWS_MIN, segments_part / named.len() as f64, rows as f64),
@@ -203,7 +204,11 @@ impl InputMonitor {
         for place in row.segments {
             if let Some(segment) = self.segments.get_mut(usize::from(*place)) {
                 let bins = row.bins.iter().zip(&segment.coarse);
-                segment.scope.count(hour, of_week, bins.map(|(bin, coarse)| coarse[usize::from(*bin).min(coarse.len() - 1)]));
+                segment.scope.count(
+                    hour,
+                    of_week,
+                    bins.map(|(bin, coarse)| coarse[usize::from(*bin).min(coarse.len() - 1)]),
+                );
             }
         }
         self.recent.row(hour, row.numbers);
@@ -230,7 +235,8 @@ impl InputMonitor {
         if let Some(ended) = self.all.last_hour() {
             self.recent.hour(ended);
         }
-        let new: Vec<(usize, Statistic, Timestamp, i64)> = hits.iter().map(|hit| (hit.feature, hit.statistic, at, hour)).collect();
+        let new: Vec<(usize, Statistic, Timestamp, i64)> =
+            hits.iter().map(|hit| (hit.feature, hit.statistic, at, hour)).collect();
         let young = self.features.iter().enumerate().filter_map(|(place, feature)| {
             let certified = feature.certified.as_ref().filter(|certified| hour - certified.hour <= YOUNG_HOURS)?;
             Some((place, certified.statistic, certified.at, certified.hour))
@@ -275,8 +281,12 @@ fn coarser(fine: &Bins, coarse: &Bins) -> Vec<u16> {
     let last = coarse.len() as u16 - 1;
     let bin = |bin: usize| match (fine, coarse) {
         _ if bin == 0 => 0,
-        (Bins::Numeric { edges }, Bins::Numeric { .. }) => edges.get(bin - 1).map_or(last, |edge| coarse.number(Some(*edge))),
-        (Bins::Categories { values }, Bins::Categories { .. }) => coarse.category(values.get(bin - 1).map(String::as_str)).max(1),
+        (Bins::Numeric { edges }, Bins::Numeric { .. }) => {
+            edges.get(bin - 1).map_or(last, |edge| coarse.number(Some(*edge)))
+        }
+        (Bins::Categories { values }, Bins::Categories { .. }) => {
+            coarse.category(values.get(bin - 1).map(String::as_str)).max(1)
+        }
         _ => 0,
     };
     let unlisted = fine.len() - 1;

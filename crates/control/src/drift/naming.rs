@@ -198,7 +198,9 @@ mod tests {
         }
         assert_eq!(named(1.0, 0.0), None);
         assert_eq!(named(1.0, 1.6), None, "a shift of .2 standard deviations is no unit");
-        assert!(matches!(named(7.0, 3.0), Some(CauseKind::UnitChange { factor, name: None, .. }) if (6.0..8.0).contains(&factor)));
+        assert!(
+            matches!(named(7.0, 3.0), Some(CauseKind::UnitChange { factor, name: None, .. }) if (6.0..8.0).contains(&factor))
+        );
     }
 
     #[test]

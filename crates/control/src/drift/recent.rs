@@ -103,8 +103,9 @@ impl Recent {
             .sum();
         let unshifted = unexplained(0);
         let shifts = (-SHIFT_MAX..=SHIFT_MAX).filter(|shift| *shift != 0);
-        let (least, shift) =
-            shifts.map(|shift| (unexplained(shift), shift)).min_by(|a, b| a.0.total_cmp(&b.0).then(a.1.abs().cmp(&b.1.abs())))?;
+        let (least, shift) = shifts
+            .map(|shift| (unexplained(shift), shift))
+            .min_by(|a, b| a.0.total_cmp(&b.0).then(a.1.abs().cmp(&b.1.abs())))?;
         // What is left over by chance: a rank's variance is about a twelfth, for each hour and feature.
         let chance = (hours.len() * seasonal.len()) as f64 / 12.0;
         let much_less = least < 0.4 * unshifted && least < 0.7 * constant;

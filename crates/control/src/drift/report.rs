@@ -162,7 +162,9 @@ impl InputMonitor {
         cause.examples = match &cause.kind {
             CauseKind::UnseenValues { values } => values.clone(),
             _ if segment.is_some() => Vec::new(),
-            _ => self.recent.values(feature, window.begin).iter().rev().take(EXAMPLES_MAX).map(f64::to_string).collect(),
+            _ => {
+                self.recent.values(feature, window.begin).iter().rev().take(EXAMPLES_MAX).map(f64::to_string).collect()
+            }
         };
         let evidence = [
             ("distance", window.distance()),
@@ -173,7 +175,8 @@ impl InputMonitor {
             ("null_share", window.shares(0).0),
             ("null_share_reference", window.shares(0).1),
         ];
-        let evidence: BTreeMap<String, f64> = evidence.into_iter().map(|(name, value)| (name.to_owned(), value)).collect();
+        let evidence: BTreeMap<String, f64> =
+            evidence.into_iter().map(|(name, value)| (name.to_owned(), value)).collect();
         Certified { at, hour, statistic, message, evidence, cause }
     }
 }

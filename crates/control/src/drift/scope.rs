@@ -192,7 +192,9 @@ impl Scope {
         let up = chernoff(share, (expected + self.tolerance).min(1.0), effective);
         match statistic {
             _ if share > expected + self.tolerance => up,
-            Statistic::Nulls if share < expected - self.tolerance => chernoff(share, expected - self.tolerance, effective),
+            Statistic::Nulls if share < expected - self.tolerance => {
+                chernoff(share, expected - self.tolerance, effective)
+            }
             _ => 0.0,
         }
     }
@@ -224,9 +226,9 @@ impl Scope {
     fn effective(&self, window: &Block, reference: f64, feature: usize) -> f64 {
         let alike = self.dependence[feature];
         let live = 1.0 + (alike.hour * window.hour_pairs + alike.day * window.day_pairs) / window.rows;
-        let there = self.reference_block.map_or(live, |(hour, day)| {
-            1.0 + alike.hour * (hour - 1.0).max(0.0) + alike.day * (day - hour).max(0.0)
-        });
+        let there = self
+            .reference_block
+            .map_or(live, |(hour, day)| 1.0 + alike.hour * (hour - 1.0).max(0.0) + alike.day * (day - hour).max(0.0));
         let per_row = live / window.rows + there * reference / (window.rows * window.rows);
         1.0 / per_row
     }
@@ -309,7 +311,8 @@ impl Scope {
         let features = 0..self.expected.layout.features();
         let means = features.map(|feature| {
             let expected: f64 =
-                block.strata.iter().map(|(s, rows)| rows * self.expected.mean_of(*s, feature)).sum::<f64>() / block.rows;
+                block.strata.iter().map(|(s, rows)| rows * self.expected.mean_of(*s, feature)).sum::<f64>()
+                    / block.rows;
             expected + self.differences(block, feature).0
         });
         Some((block.begin, block.rows, means.collect()))

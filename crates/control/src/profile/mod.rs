@@ -43,9 +43,9 @@ impl Raw<'_> {
         match self {
             Raw::Null => u64::MAX,
             Raw::Number(value) => (value + 0.0).to_bits(),
-            Raw::Text(text) => {
-                text.bytes().fold(0xCBF2_9CE4_8422_2325, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(0x100_0000_01B3))
-            }
+            Raw::Text(text) => text
+                .bytes()
+                .fold(0xCBF2_9CE4_8422_2325, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(0x100_0000_01B3)),
             Raw::Flag(flag) => u64::from(flag),
         }
     }

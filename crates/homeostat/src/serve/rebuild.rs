@@ -125,8 +125,7 @@ fn again(
             continue;
         }
         for (row, prediction) in chunk.iter().enumerate() {
-            let bins = features::profile::bins(&live.reference.features, &batch, row);
-            profiled.push(Profiled { at: prediction.at, version: live.number, bins });
+            profiled.push(Profiled::of(prediction.at, live.number, &live.reference.features, &batch, row));
         }
         let mut transforms = Transforms::of(&batch);
         for version in versions_of(route) {

@@ -28,7 +28,9 @@ impl Change {
     pub fn is_named_by(&self, cause: &CauseKind, feature: Option<&str>) -> bool {
         let about = |wanted: &usize| feature == Some(crate::features::world::feature_name(*wanted).as_str());
         match (self, cause) {
-            (Change::Shift { feature, .. } | Change::SegmentShift { feature, .. }, CauseKind::Shifted) => about(feature),
+            (Change::Shift { feature, .. } | Change::SegmentShift { feature, .. }, CauseKind::Shifted) => {
+                about(feature)
+            }
             (Change::Unit { feature, factor, offset }, CauseKind::UnitChange { factor: f, offset: o, .. }) => {
                 about(feature) && (f / factor - 1.0).abs() < 0.05 && (o - offset).abs() < 0.05 * (1.0 + offset.abs())
             }

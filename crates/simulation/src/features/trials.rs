@@ -97,7 +97,10 @@ pub fn search(options: WorldOptions, change: &Change, quiet: i64, hours: i64) ->
         }
         if hour - quiet < WINDOW.max(hours) {
             let names = |finding: &&Finding| {
-                finding.cause.as_ref().is_some_and(|cause| change.is_named_by(&cause.kind, cause.place.feature.as_deref()))
+                finding
+                    .cause
+                    .as_ref()
+                    .is_some_and(|cause| change.is_named_by(&cause.kind, cause.place.feature.as_deref()))
             };
             let named = findings.iter().find(names);
             found.named = named.is_some();

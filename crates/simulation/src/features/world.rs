@@ -318,8 +318,12 @@ impl Live<'_> {
         let rows = &mut self.rows;
         match change {
             Change::Shift { feature, sigma } => shift(rows, *feature, *sigma),
-            Change::SegmentShift { feature, segment, sigma } if rows.segment == *segment => shift(rows, *feature, *sigma),
-            Change::Unit { feature, factor, offset } => rows.numbers[*feature] = factor * rows.numbers[*feature] + offset,
+            Change::SegmentShift { feature, segment, sigma } if rows.segment == *segment => {
+                shift(rows, *feature, *sigma)
+            }
+            Change::Unit { feature, factor, offset } => {
+                rows.numbers[*feature] = factor * rows.numbers[*feature] + offset
+            }
             Change::Nulls { feature, share } => {
                 if rows.random.chance(*share) {
                     (rows.numbers[*feature], rows.categories[*feature]) = (f64::NAN, None);
