@@ -15,5 +15,5 @@ pub fn finding(
 ) -> Finding {
     let about = subject.as_deref().map(|subject| format!("/{subject}")).unwrap_or_default();
     let id = format!("{model}/{}{about}/{since}", kind.name());
-    Finding { id, model: model.to_owned(), kind, subject, at, since, message, evidence }
+    Finding { id, model: model.to_owned(), kind, subject, at, since, message, evidence, cause: None }
 }

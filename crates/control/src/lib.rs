@@ -7,16 +7,21 @@
 
 mod apply;
 mod decide;
-mod drift;
+pub mod delay;
+pub mod detector;
+pub mod drift;
 pub mod drill;
+pub mod estimate;
 mod finding;
 mod gate;
 pub mod guard;
 pub mod incident;
 mod loss;
+pub mod measures;
 mod monitors;
 pub mod objective;
 pub mod playbook;
+pub mod profile;
 pub mod retraining;
 pub mod sequential;
 pub mod share;
@@ -25,7 +30,7 @@ mod testing;
 
 pub use apply::{ApplyError, apply};
 pub use decide::{Jobs, Refusal, World, assess, decide, lint};
-pub use drift::{FeatureSummary, InputMonitor};
+pub use drift::{FeatureSummary, InputMonitor, InputOptions, RowView};
 pub use finding::finding;
 pub use gate::{Evidence, Trial, Verdict, judge};
 pub use loss::{CalibrationMonitor, CalibrationSummary, LossMonitor, LossSummary};

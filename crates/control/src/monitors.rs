@@ -1,11 +1,12 @@
 //! All monitors of one live version, under one budget of false alarms.
 
-use crate::drift::{FeatureSummary, InputMonitor};
+use crate::drift::{FeatureSummary, InputMonitor, RowView};
 use crate::loss::{CalibrationMonitor, CalibrationSummary, LossMonitor, LossSummary};
 use serde::Serialize;
 use std::collections::BTreeMap;
+use vocabulary::cause::{Cause, CauseKind, Place, Size};
 use vocabulary::profile::{Reference, bounded_loss};
-use vocabulary::{Answer, Finding, FindingKind, ModelSpec, Task, Timestamp};
+use vocabulary::{Answer, Finding, FindingKind, Interval, ModelSpec, Task, Timestamp};
 
 /// Of the chance of a false alarm, half is for the inputs and a quarter each for loss and calibration.
 const INPUTS_PART: f64 = 0.5;
@@ -24,6 +25,18 @@ pub struct MonitorSet {
     calibration: CalibrationMonitor,
 }
 
+/// Since when, and by how much, predictions are worse.
+fn error_rate(loss: &LossSummary) -> Cause {
+    let mut cause = Cause::new(CauseKind::ErrorRate, Place::default());
+    cause.began = loss.began;
+    if let (Some(now), Some(interval)) = (loss.mean_since, loss.interval) {
+        let before = loss.reference;
+        let difference = Interval { low: interval.low - before, high: interval.high - before };
+        cause.size = Some(Size { measure: "loss".into(), before, now, difference });
+    }
+    cause
+}
+
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct MonitorSummary {
     pub features: Vec<FeatureSummary>,
@@ -36,7 +49,8 @@ impl MonitorSet {
     pub fn new(reference: &Reference, spec: &ModelSpec, since: Timestamp) -> Self {
         let monitors = &spec.monitors;
         let budget = monitors.false_alarms;
-        let loss = |loss| LossMonitor::new(loss, monitors.loss_tolerance, budget * LOSS_PART);
+        let alike = reference.detail.as_ref().and_then(|detail| detail.loss);
+        let loss = |loss| LossMonitor::with_dependence(loss, alike, monitors.loss_tolerance, budget * LOSS_PART);
         MonitorSet {
             model: spec.name.clone(),
             since,
@@ -72,6 +86,11 @@ impl MonitorSet {
         }
     }
 
+    /// One answered row with all that is known of it.
+    pub fn observe_row(&mut self, row: &RowView<'_>) {
+        self.inputs.observe_row(row);
+    }
+
     /// Everything that is certain at `now`.
     pub fn findings(&mut self, now: Timestamp) -> Vec<Finding> {
         self.inputs.look(now);
@@ -82,7 +101,9 @@ impl MonitorSet {
             let message = format!("the loss is {mean:.4} where {:.4} was measured before release", loss.reference);
             let evidence =
                 [("mean", mean), ("reference", loss.reference), ("limit", loss.limit), ("e_value", loss.e_value)];
-            found.push(self.finding(FindingKind::LossHigh, at, message, &evidence));
+            let mut finding = self.finding(FindingKind::LossHigh, at, message, &evidence);
+            finding.cause = Some(error_rate(&loss));
+            found.push(finding);
         }
         let calibration = self.calibration.summary();
         if let (Some(at), Some(gap)) = (calibration.certified, calibration.gap) {
@@ -99,7 +120,12 @@ impl MonitorSet {
                 ("high", calibration.high),
                 ("tolerance", calibration.tolerance),
             ];
-            found.push(self.finding(FindingKind::Miscalibrated, at, message, &evidence));
+            let mut finding = self.finding(FindingKind::Miscalibrated, at, message, &evidence);
+            let difference = Interval { low: calibration.low, high: calibration.high };
+            let mut cause = Cause::new(CauseKind::Calibration, Place::default());
+            cause.size = Some(Size { measure: "gap".into(), before: 0.0, now: gap, difference });
+            finding.cause = Some(cause);
+            found.push(finding);
         }
         found
     }
@@ -116,6 +142,7 @@ impl MonitorSet {
             since: self.since,
             message,
             evidence,
+            cause: None,
         }
     }
 

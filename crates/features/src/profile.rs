@@ -6,7 +6,8 @@ use crate::statistics::{edges, sorted_finite};
 use arrow::record_batch::RecordBatch;
 use std::collections::HashMap;
 use vocabulary::contract::ColumnKind;
-use vocabulary::profile::{Bins, FeatureReference, HOURS_OF_WEEK};
+use vocabulary::dependence::DependenceCounter;
+use vocabulary::profile::{Bins, FeatureReference, HOURS_OF_WEEK, ReferenceDetail};
 use vocabulary::time::Timestamp;
 
 /// Bins of a number at most, null aside.
@@ -54,6 +55,49 @@ pub fn bins(features: &[FeatureReference], batch: &RecordBatch, row: usize) -> V
         Some(bin_of(&values, &feature.bins, row))
     };
     features.iter().enumerate().map(|feature| bin(feature).unwrap_or(0)).collect()
+}
+
+/// One row's values as the cause of a change is read from them, in the order of `features`: numbers, not a number where
+/// there is none, and the texts that have no bin of their own, by place.
+pub fn raw(features: &[FeatureReference], batch: &RecordBatch, row: usize) -> (Vec<f64>, Vec<(u16, String)>) {
+    let (mut numbers, mut unseen) = (vec![f64::NAN; features.len()], Vec::new());
+    for (place, feature) in features.iter().enumerate() {
+        let Ok(index) = column_index(batch.schema_ref(), &feature.name, place) else { continue };
+        let Ok(values) = Values::of_any(batch.column(index), &feature.name) else { continue };
+        match &feature.bins {
+            Bins::Numeric { .. } => numbers[place] = values.number(row).unwrap_or(f64::NAN),
+            Bins::Categories { values: known } => {
+                let text = category(&values, row).filter(|text| !known.iter().any(|known| known == text));
+                unseen.extend(text.map(|text| (place as u16, text.to_owned())));
+            }
+        }
+    }
+    (numbers, unseen)
+}
+
+/// How much the rows behind `features` resemble each other within an hour and a day. None without a time column.
+pub fn detail(
+    features: &[FeatureReference],
+    batch: &RecordBatch,
+    rows: &[u32],
+    time: Option<&str>,
+) -> Result<Option<ReferenceDetail>, FeatureError> {
+    let Some(time) = time else { return Ok(None) };
+    let index = column_index(batch.schema_ref(), time, usize::MAX)?;
+    let times = Values::new(batch.column(index), time, ColumnKind::Timestamp)?;
+    let mut counters = vec![DependenceCounter::default(); features.len()];
+    for ((guess, feature), counter) in features.iter().enumerate().zip(&mut counters) {
+        let index = column_index(batch.schema_ref(), &feature.name, guess)?;
+        let values = Values::of_any(batch.column(index), &feature.name)?;
+        for row in rows.iter().map(|row| *row as usize) {
+            if let Some(at) = times.micros(row) {
+                counter.push(Timestamp(at), f64::from(bin_of(&values, &feature.bins, row)));
+            }
+        }
+    }
+    let hours = counters.first_mut().map(DependenceCounter::strata_hours).unwrap_or_default();
+    let dependence = counters.iter_mut().map(DependenceCounter::estimate).collect();
+    Ok(Some(ReferenceDetail { hours, dependence, ..ReferenceDetail::default() }))
 }
 
 #[inline]
@@ -149,6 +193,20 @@ mod tests {
         assert!(found[0].counts[6].is_empty() && found[0].stratified);
         assert_eq!(found[1].bins, Bins::Categories { values: vec!["b".to_owned(), "a".to_owned()] });
         assert_eq!(found[1].counts[5], [0, 2, 0, 0]);
+    }
+
+    #[test]
+    fn what_a_cause_is_read_from_is_the_row_as_it_came() {
+        let columns = ["x", "c"].map(str::to_owned);
+        let batch = batch();
+        let mut found = reference(&columns, &batch, &[0, 1, 2, 3], Some("at")).unwrap();
+        found[1].bins = Bins::Categories { values: vec!["b".to_owned()] };
+        let (numbers, unseen) = raw(&found, &batch, 0);
+        assert!(numbers[0] == 1.0 && numbers[1].is_nan());
+        assert_eq!(unseen, [(1, "a".to_owned())]);
+        assert!(raw(&found, &batch, 2).0[0].is_nan() && raw(&found, &batch, 2).1.is_empty());
+        let detail = detail(&found, &batch, &[0, 1, 2, 3], Some("at")).unwrap().unwrap();
+        assert_eq!((detail.hours.iter().sum::<u32>(), detail.dependence.len()), (2, 2));
     }
 
     #[test]

@@ -525,7 +525,8 @@ impl<'a> Job<'a> {
     fn reference(&self, pipeline: &Pipeline, rows: &[u32], loss: LossReference) -> Result<Reference, LearnError> {
         let TrainRequest { spec, rows: batch, .. } = *self.request;
         let features = features::profile::reference(pipeline.input_columns(), batch, rows, spec.time.as_deref())?;
-        Ok(Reference { format: REFERENCE_FORMAT, rows: rows.len() as u64, features, loss: Some(loss) })
+        let detail = features::profile::detail(&features, batch, rows, spec.time.as_deref())?;
+        Ok(Reference { format: REFERENCE_FORMAT, rows: rows.len() as u64, features, loss: Some(loss), detail })
     }
 
     fn bundle(

@@ -1,5 +1,6 @@
 //! What the monitors found: the only reasons for which anything is done.
 
+use crate::cause::Cause;
 use crate::time::Timestamp;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -22,6 +23,9 @@ pub struct Finding {
     /// The figures behind it, by name.
     #[serde(default)]
     pub evidence: BTreeMap<String, f64>,
+    /// What changed, where, since when and by how much, where a monitor can say it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cause: Option<Cause>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]

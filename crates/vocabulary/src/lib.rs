@@ -2,7 +2,9 @@
 //! findings and plans. Nothing here does input or output, reads a clock or draws a random number.
 
 pub mod answer;
+pub mod cause;
 pub mod contract;
+pub mod dependence;
 pub mod elementary;
 pub mod finding;
 pub mod id;
@@ -24,6 +26,7 @@ pub mod tuning;
 pub mod turns;
 
 pub use answer::Answer;
+pub use cause::{Cause, CauseKind};
 pub use contract::{Column, ColumnKind, Contract, NullPolicy, Repair};
 pub use finding::{Finding, FindingKind, Severity};
 pub use id::{Digest, PredictionId, Share, VersionRef};

@@ -6,8 +6,8 @@ use serde::{Deserialize, Serialize};
 
 pub const HOURS_OF_WEEK: usize = 168;
 
-/// Version of this format on disk.
-pub const REFERENCE_FORMAT: u32 = 1;
+/// Version of this format on disk. Format 2 adds [`ReferenceDetail`]; format 1 is read as one without it.
+pub const REFERENCE_FORMAT: u32 = 2;
 
 /// Exact counts of the training rows by feature, hour of week and bin, and the loss to expect.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -18,6 +18,40 @@ pub struct Reference {
     /// Loss on rows that the model did not learn from; none where there were none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub loss: Option<LossReference>,
+    /// What format 1 did not know.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub detail: Option<ReferenceDetail>,
+}
+
+/// How much rows of one hour or one day resemble each other, and what single segments looked like.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct ReferenceDetail {
+    /// Distinct hours behind each stratum of the reference.
+    pub hours: Vec<u32>,
+    /// In the order of the features.
+    pub dependence: Vec<Dependence>,
+    /// Of the bounded loss.
+    #[serde(default)]
+    pub loss: Option<Dependence>,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub segments: Vec<SegmentReference>,
+}
+
+/// Intraclass correlations: the share of the variance, within an hour of the week, that rows of one hour or one day have
+/// in common. `1 + (n - 1) r` rows of a block of `n` say as much as one independent row.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Dependence {
+    pub hour: f64,
+    pub day: f64,
+}
+
+/// One segment's counts in coarse bins: every so many of a feature's edges, the first so many of its categories.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct SegmentReference {
+    /// `column=value`.
+    pub name: String,
+    /// In the order of the reference's features.
+    pub features: Vec<FeatureReference>,
 }
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -90,5 +124,18 @@ pub fn bounded_loss(task: Task, scale: f64, predicted: &[f64], outcome: f64) -> 
         Task::Binary => (predicted[0] - outcome) * (predicted[0] - outcome),
         Task::Regression => ((predicted[0] - outcome).abs() / scale).min(1.0),
         Task::Multiclass => brier(predicted, outcome) / 2.0,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_reference_of_format_1_is_still_read() {
+        let text = r#"{"format":1,"rows":3,"features":[{"name":"x","bins":{"numeric":{"edges":[0.0]}},
+            "counts":[[1,1,1]],"stratified":false}],"loss":{"rows":9,"mean":0.1,"standard_deviation":0.2,"scale":1.0}}"#;
+        let read: Reference = serde_json::from_str(text).unwrap();
+        assert!(read.format == 1 && read.detail.is_none() && read.features[0].counts == [[1, 1, 1]]);
     }
 }

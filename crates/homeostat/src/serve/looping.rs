@@ -19,7 +19,7 @@ use anyhow::{Context, Result};
 use axum::http::StatusCode;
 use chrono_tz::Tz;
 use control::retraining::Worth;
-use control::{Jobs, MonitorSet, Trial, World};
+use control::{Jobs, MonitorSet, RowView, Trial, World};
 use serde_json::{Value, json};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -210,7 +210,12 @@ impl Loop {
             && *version == profiled.version
             && profiled.at >= monitors.since()
         {
-            monitors.observe_inputs(profiled.at, &profiled.bins);
+            let unseen: Vec<(u16, &str)> = profiled.unseen.iter().map(|(place, text)| (*place, text.as_str())).collect();
+            monitors.observe_row(&RowView {
+                numbers: &profiled.numbers,
+                unseen: &unseen,
+                ..RowView::of_bins(profiled.at, &profiled.bins)
+            });
         }
     }
 

@@ -132,8 +132,7 @@ fn again(
             batch = windows::attach_logged(&artifact.spec, &batch, &looked)?;
         }
         for (row, prediction) in chunk.iter().enumerate() {
-            let bins = features::profile::bins(&live.reference.features, &batch, row);
-            profiled.push(Profiled { at: prediction.at, version: live.number, bins });
+            profiled.push(Profiled::of(prediction.at, live.number, &live.reference.features, &batch, row));
         }
         let mut transforms = Transforms::of(&batch);
         for version in versions_of(route) {

@@ -10,6 +10,7 @@ use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
 use std::sync::{Arc, Weak};
 use storage::Record;
 use tokio::sync::oneshot;
+use vocabulary::profile::FeatureReference;
 use vocabulary::record::ShadowScore;
 use vocabulary::{PredictionId, Timestamp};
 
@@ -35,6 +36,17 @@ pub struct Profiled {
     pub at: Timestamp,
     pub version: u32,
     pub bins: Vec<u16>,
+    /// What a cause is read from: see [`features::profile::raw`].
+    pub numbers: Vec<f64>,
+    pub unseen: Vec<(u16, String)>,
+}
+
+impl Profiled {
+    /// Row `row` of a batch against a reference's features.
+    pub fn of(at: Timestamp, version: u32, features: &[FeatureReference], batch: &RecordBatch, row: usize) -> Profiled {
+        let (numbers, unseen) = features::profile::raw(features, batch, row);
+        Profiled { at, version, bins: features::profile::bins(features, batch, row), numbers, unseen }
+    }
 }
 
 pub struct Worker {
@@ -138,8 +150,7 @@ fn score(app: &App, routes: &Routes, model: &str, answered: &Answered) -> anyhow
         if version == route.live.version {
             let mut profiled = Vec::with_capacity(answered.ids.len());
             for (row, at) in answered.at.iter().enumerate() {
-                let bins = features::profile::bins(&artifact.reference.features, &answered.batch, row);
-                profiled.push(Profiled { at: *at, version, bins });
+                profiled.push(Profiled::of(*at, version, &artifact.reference.features, &answered.batch, row));
             }
             state.worker.profiled.lock().extend(profiled);
         }
