@@ -273,6 +273,12 @@ pub struct Check {
     /// Transform the model's whole data set as one batch and row by row, and count the differing bits
     #[arg(long)]
     pub parity: bool,
+    /// Compare this many rows: those of the data set again and again, changed as the seed says
+    #[arg(long, value_name = "N", requires = "parity", value_parser = clap::value_parser!(u64).range(1..))]
+    pub rows: Option<u64>,
+    /// Make some cells missing, some extreme and some a little off
+    #[arg(long, value_name = "SEED", requires = "parity")]
+    pub perturb: Option<u64>,
     /// Count the different values of hashed columns that share a slot
     #[arg(long)]
     pub collisions: bool,

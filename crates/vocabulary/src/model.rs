@@ -4,8 +4,8 @@ mod features;
 
 pub use features::{
     CountForm, CountSpec, CyclicSpec, Difference, DistanceSpec, ExpressionSpec, FeatureSpec, GRAM_MAX, LetterCase,
-    ListForm, ListSpec, ReduceMethod, ReduceSpec, TEXT_SLOTS_MAX, TargetStatistics, TextScale, TextSpec, TimePart,
-    TimeParts, VocabularySpec,
+    ListForm, ListSpec, RecencySpec, ReduceMethod, ReduceSpec, TEXT_SLOTS_MAX, TargetStatistics, TextScale, TextSpec,
+    TimePart, TimeParts, VocabularySpec,
 };
 
 use crate::contract::Scalar;
