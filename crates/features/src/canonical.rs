@@ -16,8 +16,8 @@ use vocabulary::suggest;
 use vocabulary::time::Timestamp;
 
 /// First and last instant that a canonical timestamp may hold: the years 0 to 9999, which RFC 3339 can write.
-const MICROS_MIN: i64 = -62_167_219_200_000_000;
-const MICROS_MAX: i64 = 253_402_300_799_999_999;
+pub(crate) const MICROS_MIN: i64 = -62_167_219_200_000_000;
+pub(crate) const MICROS_MAX: i64 = 253_402_300_799_999_999;
 
 /// The Arrow type that a column of this kind has once it is canonical.
 pub(crate) fn arrow_type(kind: ColumnKind) -> DataType {

@@ -13,7 +13,10 @@ mod expression;
 mod hash;
 mod infer;
 pub mod leakage;
+#[cfg(test)]
+mod odd_input;
 pub mod parity;
+mod perturb;
 mod pipeline;
 pub mod profile;
 mod rows;
@@ -31,6 +34,7 @@ pub use enforce::{Action, Enforced, Enforcer, Offence, Rejected, RowExpectation,
 pub use error::{FeatureError, RowProblem};
 pub use expression::column_of;
 pub use infer::{InferHints, infer_contract};
+pub use perturb::{perturbed, repeated};
 pub use pipeline::{CollisionReport, Extended, Fitted, Growth, Pipeline, Recipe, StepCard};
 pub use rows::{RowReader, Strangers, row_to_json, rows_from_json};
 pub use target::target_values;

@@ -32,6 +32,17 @@ pub struct Difference {
     pub other: String,
 }
 
+impl ParityReport {
+    /// With what was found in rows behind these; the first difference is that of the lowest row.
+    pub fn and(self, later: ParityReport) -> ParityReport {
+        ParityReport {
+            rows: self.rows + later.rows,
+            differences: self.differences + later.differences,
+            first: self.first.or(later.first),
+        }
+    }
+}
+
 /// Compares the transform of the whole batch with that of each row alone, and of each row written to JSON text and
 /// read as a request would be.
 pub fn compare(pipeline: &Pipeline, batch: &RecordBatch) -> Result<ParityReport, FeatureError> {

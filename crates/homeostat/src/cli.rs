@@ -294,8 +294,14 @@ pub struct Check {
     #[arg(long)]
     pub parity: bool,
     /// With --parity: compute again, from the streams' histories, the window features that logged answers were given with
-    #[arg(long, requires = "parity", conflicts_with_all = ["data", "collisions"])]
+    #[arg(long, requires = "parity", conflicts_with_all = ["data", "collisions", "rows", "perturb"])]
     pub online: bool,
+    /// Compare this many rows: those of the data set again and again, changed as the seed says
+    #[arg(long, value_name = "N", requires = "parity", value_parser = clap::value_parser!(u64).range(1..))]
+    pub rows: Option<u64>,
+    /// Make some cells missing, some extreme and some a little off
+    #[arg(long, value_name = "SEED", requires = "parity")]
+    pub perturb: Option<u64>,
     /// Count the different values of hashed columns that share a slot
     #[arg(long)]
     pub collisions: bool,

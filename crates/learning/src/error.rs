@@ -24,7 +24,7 @@ pub enum LearnError {
     #[error("model \"{model}\": learner.half_life needs a time column; declare time, or leave half_life out")]
     HalfLife { model: String },
     #[error(
-        "model \"{model}\": features.target_statistics need the rows in one piece, since each row sees those before it; \
+        "model \"{model}\": features.target_statistics and features.recency need the rows in one piece, since each row sees those before it; \
          leave them out, or raise [engine] load_bytes_max"
     )]
     StreamedStatistics { model: String },

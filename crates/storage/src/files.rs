@@ -138,7 +138,8 @@ pub(crate) fn delimiter(path: &Path) -> Result<u8, StorageError> {
 
 fn read_parquet(path: &Path) -> Result<(SchemaRef, Batches), StorageError> {
     let file = File::open(path).map_err(StorageError::io("can't read", path))?;
-    let builder = ParquetRecordBatchReaderBuilder::try_new(file).map_err(|error| unreadable(path, "Parquet", &error))?;
+    let builder =
+        ParquetRecordBatchReaderBuilder::try_new(file).map_err(|error| unreadable(path, "Parquet", &error))?;
     let schema = Arc::clone(builder.schema());
     let reader = builder.with_batch_size(64 * 1024).build().map_err(|error| unreadable(path, "Parquet", &error))?;
     let place = path.to_owned();

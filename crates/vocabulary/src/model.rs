@@ -5,8 +5,8 @@ mod joins;
 
 pub use features::{
     CountForm, CountSpec, CyclicSpec, Difference, DistanceSpec, ExpressionSpec, FeatureSpec, GRAM_MAX, Known,
-    LetterCase, ListForm, ListSpec, ReduceMethod, ReduceSpec, TEXT_SLOTS_MAX, TargetStatistics, TextScale, TextSpec,
-    TimePart, TimeParts, VocabularySpec, WindowFeatures,
+    LetterCase, ListForm, ListSpec, RecencySpec, ReduceMethod, ReduceSpec, TEXT_SLOTS_MAX, TargetStatistics, TextScale,
+    TextSpec, TimePart, TimeParts, VocabularySpec, WindowFeatures,
 };
 
 pub use joins::JoinSpec;

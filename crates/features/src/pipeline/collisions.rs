@@ -124,6 +124,7 @@ fn note(op: &Op, bits: u8, columns: &[Values<'_>], row: usize, buffer: &mut Stri
         | Op::Codes { .. }
         | Op::Means { .. }
         | Op::Cyclic { .. }
+        | Op::Recency { .. }
         | Op::Bag { .. }
         | Op::DenseParts { .. } => {}
     }

@@ -3,9 +3,11 @@
 use super::Pipeline;
 use super::bag::Content;
 use super::means::{Gives, Statistics};
+use super::recency::Recency;
 use super::step::{NumberSource, Step, layout, part_name};
 use serde::Serialize;
 use vocabulary::model::{TextScale, TimePart};
+use vocabulary::time::Span;
 
 /// Outputs of one step that are named one by one; of more, the first and the last.
 const NAMED_MAX: usize = 8;
@@ -93,6 +95,10 @@ fn described(step: &Step, table_bits: u8) -> (&'static str, String) {
         Step::Parts { zone, parts, .. } | Step::Calendar { zone, parts, .. } => ("time parts", times(zone, parts)),
         Step::Cyclic { zone, parts, .. } => ("circle", times(zone, parts)),
         Step::Statistics(statistics) => statistic(statistics),
+        Step::Recency(recency) => {
+            let Recency { last, delay_us, most_us, .. } = recency;
+            ("recency", format!("{} keys, {} to {} ago", last.len(), Span(*delay_us), Span(*most_us)))
+        }
         Step::Bag { content: Content::Items { separator }, slots, .. } => {
             ("items", format!("between {separator:?}, hashed into {slots}"))
         }

@@ -1,6 +1,7 @@
 //! Taking a plan's statistics from the rows that are learned from.
 
 mod categories;
+mod recency;
 mod statistics;
 
 use super::derived::Derived;
@@ -10,7 +11,10 @@ use super::reduce::{self, PCA_COLUMNS_MAX};
 use super::step::{NumberSource, Standard, Step, layout};
 use super::table::{Census, share_out};
 use super::transform;
-use super::{Fitted, InputColumn, PIPELINE_FORMAT, PIPELINE_FORMAT_PLAIN, Pipeline, Recipe, Stored, TrainingOrder};
+use super::{
+    Fitted, InputColumn, PIPELINE_FORMAT, PIPELINE_FORMAT_ENCODED, PIPELINE_FORMAT_PLAIN, Pipeline, Recipe, Stored,
+    TrainingOrder,
+};
 use crate::FeatureError;
 use crate::canonical::arrow_type;
 use crate::columns::{Values, column_index};
@@ -81,12 +85,17 @@ pub(super) fn fit(
             data.rows.len()
         ));
     }
-    let newer = !derived.is_empty() || steps.iter().any(Step::is_of_format_3);
+    let newest = steps.iter().any(Step::is_of_format_4);
+    let newer = newest || !derived.is_empty() || steps.iter().any(Step::is_of_format_3);
     if newer && let Some(name) = given_twice(&layout) {
         let what = format!("model \"{}\": two declarations of features give \"{name}\"; take one out", spec.name);
         return Err(FeatureError::Declaration(what));
     }
-    let format = if newer { PIPELINE_FORMAT } else { PIPELINE_FORMAT_PLAIN };
+    let format = match (newest, newer) {
+        (true, _) => PIPELINE_FORMAT,
+        (false, true) => PIPELINE_FORMAT_ENCODED,
+        (false, false) => PIPELINE_FORMAT_PLAIN,
+    };
     let stored = Stored { format, recipe, seed, columns, derived, steps, layout, order };
     let pipeline = Pipeline::try_from(stored).map_err(FeatureError::Pipeline)?;
     Ok(Fitted { pipeline, notes })
@@ -143,6 +152,7 @@ impl<'a> Fitter<'a> {
             Planned::Means(columns) => self.means(columns),
             Planned::Parts { column, zone, parts } => self.parts(column, zone, parts),
             Planned::Statistics { columns, gives, min_rows } => self.statistics(columns, gives, min_rows),
+            Planned::Recency(declared) => self.recency(declared),
             Planned::Cyclic { column, zone, parts } => self.cyclic(column, zone, parts),
             Planned::Bag { column, content, scale, slots } => self.bag(column, content, scale, slots),
         }

@@ -16,6 +16,7 @@ mod graph;
 mod means;
 mod plan;
 mod program;
+mod recency;
 mod reduce;
 mod step;
 mod table;
@@ -43,9 +44,11 @@ use vocabulary::inputs::{Inputs, Layout};
 use vocabulary::{Digest, ModelSpec};
 
 /// Version of the pipeline's form on disk. 2 brought tables of their own, means of classes and projections; 3 derived
-/// columns, statistics, circles and bags. What an earlier one had is written as before, and what needs nothing of 3 is
-/// written as 2, so that a training of before gives the bytes of before.
-pub const PIPELINE_FORMAT: u32 = 3;
+/// columns, statistics, circles and bags; 4 recency. What an earlier one had is written as before, and what needs nothing of 3 is
+/// written as 2, what needs nothing of 4 as 3, so that a training of before gives the bytes of before.
+pub const PIPELINE_FORMAT: u32 = 4;
+/// The form of what has derived columns, statistics, circles or bags, and nothing newer.
+const PIPELINE_FORMAT_ENCODED: u32 = 3;
 /// The form of what needs nothing newer.
 const PIPELINE_FORMAT_PLAIN: u32 = 2;
 /// The oldest form that is still read.
@@ -181,7 +184,8 @@ impl Pipeline {
         self.over(batch, |columns| Ok(self.program.run(columns, batch.num_rows())))
     }
 
-    /// The inputs of rows that are learned from. Differs from [`Pipeline::transform`] in the target means alone: that
+    /// The inputs of rows that are learned from. Differs from [`Pipeline::transform`] in recency, which
+    /// rests on rows that are older by the declared delay, and in the target means: that
     /// of a row rests only on targets of other rows that were known before it. With a time column, those are the rows
     /// whose outcome (`outcome_at`, or else the row's own time) came strictly before the row's time; without one, the
     /// rows before it in a permutation that `seed` chooses. The batch must have the time column, and `outcome_at`.
@@ -191,6 +195,7 @@ impl Pipeline {
     pub fn transform_training(&self, batch: &RecordBatch, target: &[f64], seed: u64) -> Result<Inputs, FeatureError> {
         self.over(batch, |columns| {
             let mut inputs = self.program.run(columns, batch.num_rows());
+            recency::replace(&self.program, columns, batch.num_rows(), &mut inputs);
             training::replace_means(&self.program, &self.stored.order, columns, batch, target, seed, &mut inputs)?;
             Ok(inputs)
         })

@@ -11,7 +11,7 @@ use super::step::NumberSource;
 use crate::FeatureError;
 use std::collections::HashSet;
 use vocabulary::contract::{ColumnKind, Contract};
-use vocabulary::model::{CountForm, ModelSpec, ReduceMethod, TextScale, TimePart};
+use vocabulary::model::{CountForm, ModelSpec, RecencySpec, ReduceMethod, TextScale, TimePart};
 use vocabulary::suggest;
 
 /// What an instant gives when nothing is declared. The day of the year is left out: a model that has seen less than a
@@ -49,6 +49,8 @@ pub(super) enum Planned {
         gives: PlannedGives,
         min_rows: u32,
     },
+    /// Its columns are checked.
+    Recency(RecencySpec),
     Cyclic {
         column: String,
         zone: String,
@@ -107,6 +109,7 @@ pub(super) fn plan(
     planner.differences()?;
     planner.crosses(recipe, means)?;
     planner.statistics()?;
+    planner.recency()?;
     planner.cyclic(recipe)?;
     planner.bags(recipe)?;
     planner.reduce()?;

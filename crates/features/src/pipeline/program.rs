@@ -4,6 +4,7 @@ use super::bag::Bag;
 use super::calendar::{CalendarPart, Circle};
 use super::derived::Derived;
 use super::means::Encoder;
+use super::recency::RecencyEncoder;
 use super::step::{NumberSource, Standard, Step, layout, part_name};
 use super::table::Table;
 use super::{Recipe, Stored};
@@ -36,6 +37,7 @@ pub(super) enum Op {
     DenseParts { column: usize, zone: Tz, parts: Vec<TimePart>, dense: usize },
     SlotParts { column: usize, zone: Tz, parts: Vec<(TimePart, SlotHash)>, slot: usize },
     Calendar { column: usize, zone: Tz, parts: Vec<CalendarPart>, dense: usize, slot: usize },
+    Recency { encoder: RecencyEncoder, dense: usize },
     Cyclic { column: usize, zone: Tz, circles: Vec<Circle>, dense: usize },
     Bag { bag: Bag, dense: usize },
 }
@@ -169,6 +171,10 @@ impl Program {
             Step::Statistics(statistics) => {
                 let encoder = Encoder::of_statistics(places(&statistics.columns)?, statistics);
                 Op::Means { dense: self.dense(encoder.width()), encoder }
+            }
+            Step::Recency(recency) => {
+                let encoder = RecencyEncoder::new(places(&recency.columns)?, place(&recency.time)?, recency);
+                Op::Recency { dense: self.dense(encoder.width()), encoder }
             }
             Step::Cyclic { column, zone, parts } => {
                 let circles = parts.iter().filter_map(|part| Circle::new(*part, missing(stored.recipe)));

@@ -4,6 +4,7 @@ use super::Recipe;
 use super::bag::Content;
 use super::calendar;
 use super::means::{ClassMean, Mean, Statistics};
+use super::recency::Recency;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use vocabulary::inputs::{DenseColumn, Layout};
@@ -48,6 +49,8 @@ pub(super) enum Step {
     Calendar { column: String, zone: String, parts: Vec<TimePart>, years: Vec<i32> },
     /// Statistics of the values of some columns: a dense column each, and a flag where they are standardised.
     Statistics(Statistics),
+    /// How long before the row's time a key was last seen: a dense column, and a flag where it is standardised.
+    Recency(Recency),
     /// Parts of an instant in a time zone as places on a circle: two dense columns each.
     Cyclic { column: String, zone: String, parts: Vec<TimePart> },
     /// What a text or a list holds, counted: a dense column for each slot.
@@ -133,6 +136,7 @@ impl Step {
                 !columns.is_empty() && *buckets > 0 && rows <= u64::from(u32::MAX)
             }
             Step::Statistics(statistics) => return statistics.check(),
+            Step::Recency(recency) => return recency.check(),
             Step::Cyclic { parts, .. } => parts.iter().all(|part| calendar::range(*part).is_some()),
             Step::Bag { slots, content, .. } => (1..=TEXT_SLOTS_MAX).contains(slots) && content.sound(),
             Step::Calendar { years, .. } => years.windows(2).all(|pair| pair[0] < pair[1]),
@@ -152,6 +156,7 @@ impl Step {
             Step::Standard(standard) => standard.from.columns(),
             Step::Projection { inputs, .. } => inputs.iter().flat_map(|input| input.from.columns()).collect(),
             Step::Statistics(statistics) => statistics.columns.iter().map(String::as_str).collect(),
+            Step::Recency(recency) => recency.columns.iter().chain([&recency.time]).map(String::as_str).collect(),
             Step::Codes { column, .. }
             | Step::Parts { column, .. }
             | Step::Calendar { column, .. }
@@ -166,6 +171,11 @@ impl Step {
 }
 
 impl Step {
+    /// Whether format 3 has no such step.
+    pub(super) fn is_of_format_4(&self) -> bool {
+        matches!(self, Step::Recency(_))
+    }
+
     /// Whether format 2 has no such step.
     pub(super) fn is_of_format_3(&self) -> bool {
         matches!(self, Step::Statistics(_) | Step::Cyclic { .. } | Step::Bag { .. })
@@ -247,6 +257,7 @@ fn describe(step: &Step, recipe: Recipe, layout: &mut Layout) {
             }
         }
         Step::Statistics(statistics) => dense.extend(statistics.names().into_iter().map(quantity)),
+        Step::Recency(recency) => dense.extend(recency.names().into_iter().map(quantity)),
         Step::Cyclic { column, parts, .. } => {
             for part in parts {
                 let name = format!("{column}:{}:circle", part_name(*part));

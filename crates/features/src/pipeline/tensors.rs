@@ -60,6 +60,13 @@ impl Describer<'_> {
             Step::Cyclic { column, zone, parts } => {
                 return parts.iter().map(|part| self.circle(column, zone, *part)).collect();
             }
+            Step::Recency(recency) => {
+                let name = recency.columns.join("*");
+                let meaning =
+                    format!("how long before \"{}\" the key \"{name}\" was last seen, by the pipeline", recency.time);
+                let given = Given { name: format!("{name}:since"), meaning };
+                TensorStep::GivenDense { given, width: recency.names().len() as u32 }
+            }
             Step::Bag { column, content, slots, .. } => TensorStep::GivenDense {
                 given: Given {
                     name: format!("{column}:{}", content.name()),

@@ -97,6 +97,7 @@ impl Program {
                 let places = dense[*at..].as_chunks_mut::<2>().0.iter_mut();
                 places.zip(circles).for_each(|(place, circle)| *place = circle.point(local.as_ref()));
             }
+            Op::Recency { encoder, dense: at } => encoder.write(columns, row, buffer, &mut dense[*at..]),
             Op::Bag { bag, dense: at } => bag.write(columns, row, &mut dense[*at..]),
             Op::Category { columns: places, prefix, slot: at } => {
                 slots[*at] = category(columns, places, *prefix, row).slot(self.table_bits);

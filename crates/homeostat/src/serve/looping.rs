@@ -210,7 +210,8 @@ impl Loop {
             && *version == profiled.version
             && profiled.at >= monitors.since()
         {
-            let unseen: Vec<(u16, &str)> = profiled.unseen.iter().map(|(place, text)| (*place, text.as_str())).collect();
+            let unseen: Vec<(u16, &str)> =
+                profiled.unseen.iter().map(|(place, text)| (*place, text.as_str())).collect();
             monitors.observe_row(&RowView {
                 numbers: &profiled.numbers,
                 unseen: &unseen,

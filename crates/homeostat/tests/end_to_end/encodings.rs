@@ -20,6 +20,11 @@ smoothing = 10
 columns = ["place"]
 gives = ["log", "share"]
 
+[[features.recency]]
+columns = ["shop"]
+delay = "2h"
+most = "30d"
+
 [[features.cyclic]]
 column = "at"
 zone = "Europe/Berlin"
@@ -46,6 +51,13 @@ fn encodings_are_trained_shown_and_served_on_raw_columns() {
     assert_eq!(checked["models"]["returned"]["parity"]["trees"]["differences"], 0);
     assert!(checked["models"]["returned"]["collisions"]["trees"]["columns"]["shop:text"]["values"].as_u64() > Some(3));
 
+    let more = ["check", "--parity", "--rows", "9000", "--perturb", "7"];
+    let checked = told(&root, &more);
+    let found = &checked["models"]["returned"]["parity"]["trees"];
+    assert_eq!(found["rows"], 9000, "three times the data set: {found}");
+    assert_eq!((found["differences"].as_u64(), found["perturb"].as_u64()), (Some(0), Some(7)), "{found}");
+    assert_eq!(told(&root, &more), checked, "the seed says which cells are changed");
+
     let trained = told(&root, &["train"]);
     assert!(trained["metrics"]["auc"].as_f64().unwrap() > 0.65, "{trained}");
     let (dot, svg) = (root.join("pipeline.dot"), root.join("pipeline.svg"));
@@ -56,6 +68,7 @@ fn encodings_are_trained_shown_and_served_on_raw_columns() {
         |name: &str| steps.iter().find(|step| step["step"] == name).unwrap_or_else(|| panic!("{name} in {shown}"));
     assert_eq!(step("target mean")["dense"][0], "shop*express:target");
     assert_eq!(step("count")["reads"][0], "place");
+    assert_eq!(step("recency")["dense"][0], "shop:since");
     assert_eq!(step("circle")["dense"].as_array().unwrap().len(), 4);
     assert!(std::fs::read_to_string(dot).unwrap().contains("dear_express"));
     assert!(std::fs::read_to_string(svg).unwrap().ends_with("</svg>\n"));

@@ -368,10 +368,10 @@ pub(super) fn identity(request: &StreamRequest<'_>, count: &Count) -> Result<[u8
     Ok(*hasher.finalize().as_bytes())
 }
 
-/// The data cannot be judged by age without a time, and statistics of the target cannot be ordered in rows that are read
+/// The data cannot be judged by age without a time, and statistics of the target and recency cannot be ordered in rows that are read
 /// in pieces.
 pub(super) fn check_declaration(spec: &ModelSpec) -> Result<(), LearnError> {
-    if !spec.features.target_statistics.is_empty() {
+    if !spec.features.target_statistics.is_empty() || !spec.features.recency.is_empty() {
         return Err(LearnError::StreamedStatistics { model: spec.name.clone() });
     }
     if spec.learner.half_life.is_some() && spec.time.is_none() {

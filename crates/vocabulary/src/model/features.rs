@@ -53,6 +53,9 @@ pub struct FeatureSpec {
     /// Categories replaced by how often they occur.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub counts: Vec<CountSpec>,
+    /// Categories replaced by how long ago they were last seen.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub recency: Vec<RecencySpec>,
     /// Parts of instants as places on a circle.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub cyclic: Vec<CyclicSpec>,

@@ -100,6 +100,20 @@ impl Planner<'_> {
         Ok(())
     }
 
+    pub(super) fn recency(&mut self) -> Result<(), FeatureError> {
+        for declared in &self.spec.features.recency {
+            for name in &declared.columns {
+                self.expect("features.recency", name, &KEYS)?;
+            }
+            if self.spec.time.is_none() {
+                let what = "features.recency needs the instant of a row: set time to the model's time column";
+                return Err(declaration(self.spec, what));
+            }
+            self.plan.steps.push(Planned::Recency(declared.clone()));
+        }
+        Ok(())
+    }
+
     pub(super) fn cyclic(&mut self, recipe: Recipe) -> Result<(), FeatureError> {
         let role = "features.cyclic";
         for declared in &self.spec.features.cyclic {

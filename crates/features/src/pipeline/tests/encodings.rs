@@ -2,8 +2,8 @@
 
 use super::*;
 use vocabulary::model::{
-    CountForm, CountSpec, CyclicSpec, DistanceSpec, ExpressionSpec, LetterCase, ListForm, ListSpec, TargetStatistics,
-    TextScale, TextSpec,
+    CountForm, CountSpec, CyclicSpec, DistanceSpec, ExpressionSpec, LetterCase, ListForm, ListSpec, RecencySpec,
+    TargetStatistics, TextScale, TextSpec,
 };
 
 fn names(names: &[&str]) -> Vec<String> {
@@ -20,6 +20,11 @@ fn statistics(columns: &[&str], smoothing: f64) -> TargetStatistics {
 
 fn counts(columns: &[&str]) -> CountSpec {
     CountSpec { columns: names(columns), gives: vec![CountForm::Log, CountForm::Share], min_rows: 1 }
+}
+
+fn recency(columns: &[&str], delay: &str) -> RecencySpec {
+    let span = |text: &str| text.parse().unwrap();
+    RecencySpec { columns: names(columns), delay: span(delay), most: span("365d"), min_rows: 1 }
 }
 
 fn text(column: &str) -> TextSpec {
@@ -68,6 +73,16 @@ pub(super) fn encoded_spec() -> ModelSpec {
     }
 }
 
+/// And what format 4 brought, for each recipe.
+pub(super) fn recent_fits(seen: &RecordBatch) -> Vec<Pipeline> {
+    let mut spec = ModelSpec { time: Some("timestamp_b".to_owned()), target: "goal".to_owned(), ..encoded_spec() };
+    spec.features.recency = vec![recency(&["string_b", "bool_b"], "1d"), recency(&["e4"], "0s")];
+    let mut contract = wide_contract();
+    contract.columns.push(column("goal", ColumnKind::Int));
+    let target: Vec<f64> = (0..seen.num_rows()).map(|row| (row % 3) as f64).collect();
+    RECIPES.iter().map(|recipe| fit(&spec, &contract, *recipe, seen, &target)).collect()
+}
+
 pub(super) fn encoded_fits(seen: &RecordBatch) -> Vec<Pipeline> {
     let classes = ModelSpec {
         task: Task::Multiclass,
@@ -89,10 +104,11 @@ pub(super) fn encoded_fits(seen: &RecordBatch) -> Vec<Pipeline> {
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(64))]
 
-    /// The release gate for what format 3 brought: alone, in a batch, through JSON, and from the pipeline's file.
+    /// The release gate for what formats 3 and 4 brought: alone, in a batch, through JSON, and from the pipeline's file.
     #[test]
     fn an_encoded_row_gives_the_same_bits_everywhere(seen in canonical_batches(1..40), new in canonical_batches(1..12)) {
-        for (pipeline, again) in encoded_fits(&seen).into_iter().zip(encoded_fits(&seen)) {
+        let fits = || encoded_fits(&seen).into_iter().chain(recent_fits(&seen));
+        for (pipeline, again) in fits().zip(fits()) {
             prop_assert_eq!(pipeline.digest(), again.digest());
             let back = Pipeline::from_json(&pipeline.to_json()).unwrap();
             prop_assert_eq!(back.digest(), pipeline.digest());
@@ -274,6 +290,58 @@ fn counts_and_shares_are_those_of_the_rows_learned_from() {
     assert!(inputs.dense_row(4)[at].is_nan());
     let unseen = pipeline.transform(&batch(&[("k", &strings(&[Some("z")]))])).unwrap();
     assert_eq!(unseen.dense_row(0)[at..at + 2], [0.0, 0.0]);
+}
+
+/// Hours 0, 1, 2, 30 and 30 of one key: with a delay of a day the fourth and fifth row see the first three, and neither
+/// sees the other.
+#[test]
+fn recency_sees_what_is_older_by_the_delay() {
+    let at: Vec<i64> = [0, 1, 2, 30, 30, 31, 40].iter().map(|hour| hour * HOUR).collect();
+    let keys = strings(&[Some("a"), Some("a"), Some("a"), Some("a"), Some("a"), Some("b"), None]);
+    let data = batch(&[("at", &instants(&at)), ("k", &keys)]);
+    let contract = contract(vec![
+        column("at", ColumnKind::Timestamp),
+        column("k", ColumnKind::String),
+        column("y", ColumnKind::Bool),
+    ]);
+    let features = FeatureSpec { recency: vec![recency(&["k"], "1d")], ..FeatureSpec::default() };
+    let spec = ModelSpec { features, time: Some("at".to_owned()), ..spec("y") };
+    let target = [0.0, 1.0, 0.0, 1.0, 0.0, 1.0, 0.0];
+    let figure = |hours: f64| vocabulary::elementary::ln(1.0 + hours * 3600.0) as f32;
+    let most = figure(365.0 * 24.0);
+
+    let pipeline = fit(&spec, &contract, Recipe::Trees, &data, &target);
+    let place = dense_names(&pipeline).iter().position(|name| *name == "k:since").unwrap();
+    let training = pipeline.transform_training(&data, &target, 1).unwrap();
+    let of = |inputs: &Inputs, row: usize| inputs.dense_row(row)[place];
+    assert_eq!([0, 1, 2].map(|row| of(&training, row)), [most; 3], "nothing is a day older than they are");
+    assert_eq!([3, 4].map(|row| of(&training, row)), [figure(28.0); 2], "the newest of those a day before");
+    assert_eq!(of(&training, 5), most);
+    assert!(of(&training, 6).is_nan());
+
+    // Two days later: the key's last row was at hour 30; sooner than the delay counts as the delay, and so does the past.
+    let later = |hours: i64, key| {
+        let row = batch(&[("at", &instants(&[hours * HOUR])), ("k", &strings(&[key]))]);
+        of(&pipeline.transform(&row).unwrap(), 0)
+    };
+    assert_eq!([later(78, Some("a")), later(31, Some("a")), later(-5, Some("a"))], [48.0, 24.0, 24.0].map(figure));
+    assert_eq!([later(78, Some("new")), later(1_000_000, Some("a"))], [most; 2]);
+    assert!(later(78, None).is_nan());
+    assert!(pipeline.to_json().starts_with(b"{\"format\":4,"));
+
+    for recipe in [Recipe::Linear, Recipe::Network] {
+        let pipeline = fit(&spec, &contract, recipe, &data, &target);
+        let place = dense_names(&pipeline).iter().position(|name| *name == "k:since").unwrap();
+        assert_eq!(dense_names(&pipeline)[place + 1], "k:since_missing");
+        let training = pipeline.transform_training(&data, &target, 1).unwrap();
+        let column: Vec<f64> = (0..6).map(|row| f64::from(training.dense_row(row)[place])).collect();
+        let (sum, squares): (f64, f64) = (column.iter().sum(), column.iter().map(|x| x * x).sum());
+        assert!(sum.abs() < 1e-5 && (squares - 6.0).abs() < 1e-4, "standardised over what is learned from: {column:?}");
+        assert_eq!(training.dense_row(6)[place..place + 2], [0.0, 1.0]);
+    }
+    let timeless = ModelSpec { time: None, ..spec };
+    let said = Pipeline::check(&timeless, &contract, Recipe::Trees).unwrap_err().to_string();
+    assert!(said.contains("features.recency needs the instant of a row"), "{said}");
 }
 
 #[test]

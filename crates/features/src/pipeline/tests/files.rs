@@ -7,7 +7,7 @@ fn a_changed_or_newer_file_is_refused() {
     let pipeline = wide_fit(Recipe::Linear, &crate::testing::wide_batch());
     let text = String::from_utf8(pipeline.to_json()).unwrap();
     let reason = |changed: String| Pipeline::from_json(changed.as_bytes()).unwrap_err().to_string();
-    assert!(reason(text.replacen("\"format\":2", "\"format\":4", 1)).contains("format 4 is not known"));
+    assert!(reason(text.replacen("\"format\":2", "\"format\":5", 1)).contains("format 5 is not known"));
     assert!(reason(text.replacen("float_a:bin", "float_z:bin", 1)).contains("layout"));
     assert!(reason(text.replacen("\"scale\":1.0", "\"scale\":0.0", 1)).contains("scale"));
 }
@@ -92,6 +92,45 @@ fn format_3_reads_and_gives_its_bits() {
         assert_eq!(serde_json::json!(bits), frozen["bits"], "{name}");
         assert_eq!(frozen["digest"], pipeline.digest().to_string());
         assert_eq!(pipeline.digest(), now.digest(), "{name}: the same fit gives the same bytes");
+    }
+}
+
+/// Pipelines with what format 4 brought.
+fn format_4() -> [(&'static str, Pipeline); 2] {
+    let mut fits = super::encodings::recent_fits(&crate::testing::wide_batch());
+    let linear = fits.swap_remove(1);
+    [("recent_trees", fits.swap_remove(0)), ("recent_linear", linear)]
+}
+
+#[test]
+fn format_4_reads_and_gives_its_bits() {
+    for ((name, file), (_, now)) in [
+        ("recent_trees", include_str!("../../../testdata/recent_trees_4.json")),
+        ("recent_linear", include_str!("../../../testdata/recent_linear_4.json")),
+    ]
+    .into_iter()
+    .zip(format_4())
+    {
+        let frozen: serde_json::Value = serde_json::from_str(file).unwrap();
+        let pipeline: Pipeline = serde_json::from_value(frozen["pipeline"].clone()).unwrap();
+        let inputs = pipeline.transform(&crate::testing::wide_batch()).unwrap();
+        let bits: Vec<u32> = inputs.dense.iter().map(|value| value.to_bits()).chain(inputs.slots).collect();
+        assert_eq!(serde_json::json!(bits), frozen["bits"], "{name}");
+        assert_eq!(frozen["digest"], pipeline.digest().to_string());
+        assert_eq!(pipeline.digest(), now.digest(), "{name}: the same fit gives the same bytes");
+    }
+}
+
+#[test]
+#[ignore = "writes testdata/*_4.json; run once, when the format's number is raised"]
+fn freeze_format_4() {
+    for (name, pipeline) in format_4() {
+        let inputs = pipeline.transform(&crate::testing::wide_batch()).unwrap();
+        let bits: Vec<u32> = inputs.dense.iter().map(|value| value.to_bits()).chain(inputs.slots).collect();
+        let digest = pipeline.digest().to_string();
+        let frozen = serde_json::json!({"pipeline": pipeline, "digest": digest, "bits": bits});
+        let path = format!("{}/testdata/{name}_4.json", env!("CARGO_MANIFEST_DIR"));
+        std::fs::write(path, serde_json::to_string_pretty(&frozen).unwrap() + "\n").unwrap();
     }
 }
 

@@ -1,6 +1,7 @@
 //! `check`: the project's files agree with each other, with the data, and with what is deployed; no column knows the
 //! outcome; with `--data`, a report on one file; with `--parity`, the pipeline gives the same bits for a whole data set as
-//! for its rows one by one, and with `--online` the histories of streams give what answers were given with; with `--collisions`, how many hashed values share a slot.
+//! for its rows one by one, or (`--rows`, `--perturb`) for many more rows made of it, and with `--online` the histories of
+//! streams give what answers were given with; with `--collisions`, how many hashed values share a slot.
 
 mod evolution;
 mod file;
@@ -140,7 +141,8 @@ async fn model(project: &Project, spec: &ModelSpec, args: &Check, as_of: Option<
     let mut ok = outcomes > 0 && validation.ok && leaks.is_empty();
     let ground = pipelines::Ground { spec, contract, rows: &kept, target: &target };
     let pipelines = if args.parity || args.collisions { Some(ground.fit()?) } else { None };
-    let parity = pipelines.as_ref().filter(|_| args.parity).map(pipelines::Pipelines::parity).transpose()?;
+    let compared = pipelines::Compared { rows: args.rows, perturb: args.perturb };
+    let parity = pipelines.as_ref().filter(|_| args.parity).map(|all| all.parity(&compared)).transpose()?;
     ok &= parity.as_ref().is_none_or(|(_, same)| *same);
     let collisions =
         pipelines.as_ref().filter(|_| args.collisions).map(pipelines::Pipelines::collisions).transpose()?;

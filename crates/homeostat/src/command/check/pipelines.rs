@@ -5,14 +5,15 @@ use crate::output;
 use anyhow::Result;
 use arrow::array::RecordBatch;
 use features::parity::ParityReport;
-use features::{CollisionReport, Pipeline, Recipe};
+use features::{CollisionReport, FeatureError, Pipeline, Recipe};
 use rayon::prelude::*;
 use serde_json::{Map, Value, json};
+use std::ops::Range;
 use vocabulary::model::LearnerKind;
 use vocabulary::{Contract, ModelSpec};
 
 /// Rows that one thread compares at a time.
-const CHUNK_ROWS: usize = 4096;
+const CHUNK_ROWS: u64 = 4096;
 
 /// The kinds of pipeline that the model may have.
 pub fn recipes(spec: &ModelSpec) -> &'static [Recipe] {
@@ -63,31 +64,66 @@ impl Pipelines<'_> {
     }
 
     /// A report for each kind of pipeline, and whether none differs.
-    pub fn parity(&self) -> Result<(Map<String, Value>, bool)> {
+    pub fn parity(&self, compared: &Compared) -> Result<(Map<String, Value>, bool)> {
         let (mut reports, mut same) = (Map::new(), true);
         for (name, pipeline) in &self.fitted {
-            let chunks = self.rows.num_rows().div_ceil(CHUNK_ROWS);
-            let bar = output::bar("comparing");
-            bar.set_length(self.rows.num_rows() as u64);
-            let compared: Vec<ParityReport> = (0..chunks)
-                .into_par_iter()
-                .map(|chunk| {
-                    let from = chunk * CHUNK_ROWS;
-                    let count = CHUNK_ROWS.min(self.rows.num_rows() - from);
-                    let report = features::parity::compare(pipeline, &self.rows.slice(from, count));
-                    bar.inc(count as u64);
-                    report
-                })
-                .collect::<Result<_, _>>()?;
-            bar.finish_and_clear();
-            let total: u64 = compared.iter().map(|report| report.rows).sum();
-            let differences: u64 = compared.iter().map(|report| report.differences).sum();
-            let first = compared.iter().find_map(|report| report.first.as_ref());
-            same &= differences == 0;
-            reports.insert(name.clone(), json!({ "rows": total, "differences": differences, "first": first }));
+            let found = compared.compare(pipeline, self.rows)?;
+            same &= found.differences == 0;
+            let mut report = json!({ "rows": found.rows, "differences": found.differences, "first": found.first });
+            if let Some(seed) = compared.perturb {
+                report["perturb"] = json!(seed);
+            }
+            reports.insert(name.clone(), report);
         }
         Ok((reports, same))
     }
+}
+
+/// Which rows are compared.
+#[derive(Clone, Copy)]
+pub struct Compared {
+    /// So many, the data set's again and again; each of them once where it is none.
+    pub rows: Option<u64>,
+    /// The seed by which cells are changed; none are without one.
+    pub perturb: Option<u64>,
+}
+
+impl Compared {
+    /// On all threads, with no more than a stretch of rows in memory for each.
+    fn compare(&self, pipeline: &Pipeline, rows: &RecordBatch) -> Result<ParityReport> {
+        if rows.num_rows() == 0 {
+            return Ok(ParityReport::default());
+        }
+        let total = self.rows.unwrap_or(rows.num_rows() as u64);
+        let bar = output::bar("comparing");
+        bar.set_length(total);
+        let inputs = inputs(pipeline, rows)?;
+        let compare = |from: u64| {
+            let to = total.min(from + CHUNK_ROWS);
+            let mut report = features::parity::compare(pipeline, &self.stretch(&inputs, from..to)?)?;
+            report.first.iter_mut().for_each(|first| first.row += from);
+            bar.inc(to - from);
+            Ok(report)
+        };
+        let stretches = (0..total.div_ceil(CHUNK_ROWS)).into_par_iter().map(|stretch| compare(stretch * CHUNK_ROWS));
+        let found = stretches.try_reduce(ParityReport::default, |a, b| Ok(a.and(b)));
+        bar.finish_and_clear();
+        found
+    }
+
+    fn stretch(&self, rows: &RecordBatch, stretch: Range<u64>) -> Result<RecordBatch, FeatureError> {
+        match self.perturb {
+            Some(seed) => features::perturbed(rows, seed, stretch),
+            None => features::repeated(rows, stretch),
+        }
+    }
+}
+
+/// The columns that the pipeline reads.
+fn inputs(pipeline: &Pipeline, rows: &RecordBatch) -> Result<RecordBatch> {
+    let place = |name: &String| rows.schema_ref().index_of(name);
+    let places = pipeline.input_columns().iter().map(place).collect::<Result<Vec<_>, _>>()?;
+    Ok(rows.project(&places)?)
 }
 
 /// A report of collisions as a table.

@@ -2,6 +2,7 @@
 //! lists.
 
 use super::{FeatureSpec, TimePart, utc};
+use crate::time::Span;
 use serde::{Deserialize, Serialize};
 
 /// A column computed from others of the same row: `name = "gain", sql = "capital_gain - capital_loss"`.
@@ -57,6 +58,23 @@ pub enum CountForm {
     Log,
     /// Rows with the key over all rows.
     Share,
+}
+
+/// How long before the row's time the values of `columns`, taken together as one key, were last seen, but no less than
+/// `delay` and no more than `most`: `ln(1 + seconds)`. A row that is learned from sees only rows that are older by `delay`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct RecencySpec {
+    pub columns: Vec<String>,
+    /// How old a version usually is when it answers. A version knows nothing that came after its training; this is how
+    /// training rows come to know as little.
+    pub delay: Span,
+    /// What a key counts that was never seen, or longer ago.
+    #[serde(default = "a_year", skip_serializing_if = "is_a_year")]
+    pub most: Span,
+    /// A key in fewer rows is taken as unseen.
+    #[serde(default = "one", skip_serializing_if = "is_one")]
+    pub min_rows: u32,
 }
 
 /// Sine and cosine of parts of an instant, so that 23 o'clock stands beside 0.
@@ -177,6 +195,22 @@ fn is_two(value: &u32) -> bool {
     *value == 2
 }
 
+fn one() -> u32 {
+    1
+}
+
+fn is_one(value: &u32) -> bool {
+    *value == 1
+}
+
+fn a_year() -> Span {
+    Span(365 * 86_400_000_000)
+}
+
+fn is_a_year(value: &Span) -> bool {
+    *value == a_year()
+}
+
 fn log_only() -> Vec<CountForm> {
     vec![CountForm::Log]
 }
@@ -231,6 +265,8 @@ impl FeatureSpec {
         named.extend(keys.map(|name| ("features.target_statistics", name.as_str())));
         let keys = self.counts.iter().flat_map(|counts| &counts.columns);
         named.extend(keys.map(|name| ("features.counts", name.as_str())));
+        let keys = self.recency.iter().flat_map(|recency| &recency.columns);
+        named.extend(keys.map(|name| ("features.recency", name.as_str())));
         named.extend(self.cyclic.iter().map(|cyclic| ("features.cyclic", cyclic.column.as_str())));
         named.extend(self.text.iter().map(|text| ("features.text", text.column.as_str())));
         named.extend(self.lists.iter().map(|list| ("features.lists", list.column.as_str())));
@@ -264,6 +300,14 @@ impl FeatureSpec {
         }
         for counts in self.counts.iter().filter(|counts| counts.gives.is_empty()) {
             found.push(format!("features.counts of {:?} gives nothing; say gives = [\"log\"]", counts.columns));
+        }
+        for recency in &self.recency {
+            if recency.columns.is_empty() || recency.delay.0 < 0 || recency.most <= recency.delay {
+                found.push(format!(
+                    "features.recency of {:?} needs columns, a delay of 0 or more, and a longer span as most",
+                    recency.columns
+                ));
+            }
         }
         for cyclic in &self.cyclic {
             if cyclic.parts.is_empty() || cyclic.parts.contains(&TimePart::Year) {
@@ -319,11 +363,21 @@ mod tests {
     fn declarations_that_cannot_be_are_named() {
         let text = r#"{"expression":[{"name":"x","sql":"1"},{"name":"x","sql":"2"}],
             "target_statistics":[{"columns":[],"smoothing":-1}],"counts":[{"columns":["a"],"gives":[]}],
+            "recency":[{"columns":["a"],"delay":"2d","most":"1d"}],
             "cyclic":[{"column":"at","parts":["year"]}],"text":[{"column":"t","words":[9],"slots":0}],
             "lists":[{"column":"l","separator":"","gives":["count"]}]}"#;
         let problems = serde_json::from_str::<FeatureSpec>(text).unwrap().problems();
-        let parts =
-            ["twice", "smoothing", "needs columns", "gives nothing", "come round", "lengths", "separator", "0 slots"];
+        let parts = [
+            "twice",
+            "smoothing",
+            "needs columns",
+            "gives nothing",
+            "a longer span",
+            "come round",
+            "lengths",
+            "separator",
+            "0 slots",
+        ];
         assert_eq!(problems.len(), parts.len(), "{problems:?}");
         assert!(problems.iter().zip(parts).all(|(found, part)| found.contains(part)), "{problems:?}");
     }
