@@ -133,7 +133,7 @@ pub fn attach_logged(spec: &ModelSpec, batch: &RecordBatch, rows: &[LookedUp]) -
     for declared in &spec.features.windows {
         for taken in &declared.types {
             let name = declared.column(&taken.name);
-            let before = batch.column_by_name(&name).map(|array| values_of(array));
+            let before = batch.column_by_name(&name).map(values_of);
             let value = |(row, looked): (usize, &LookedUp)| match looked.get(&declared.stream) {
                 Some(looked) if looked.values.contains_key(&taken.name) => vec![value_of(&looked.values[&taken.name])],
                 _ => vec![before.as_ref().and_then(|values| values.get(row).cloned()).unwrap_or_default()],
