@@ -133,7 +133,7 @@ pub fn attach_logged(spec: &ModelSpec, batch: &RecordBatch, rows: &[LookedUp]) -
     for declared in &spec.features.windows {
         for taken in &declared.types {
             let name = declared.column(&taken.name);
-            let before = batch.column_by_name(&name).map(|array| values_of(array));
+            let before = batch.column_by_name(&name).map(values_of);
             let value = |(row, looked): (usize, &LookedUp)| match looked.get(&declared.stream) {
                 Some(looked) if looked.values.contains_key(&taken.name) => vec![value_of(&looked.values[&taken.name])],
                 _ => vec![before.as_ref().and_then(|values| values.get(row).cloned()).unwrap_or_default()],
@@ -163,5 +163,121 @@ fn values_of(array: &ArrayRef) -> Vec<Value> {
     match array.as_primitive_opt::<Float64Type>() {
         Some(numbers) => numbers.iter().map(|number| number.map_or(Value::Null, Value::number)).collect(),
         None => vec![Value::Null; array.len()],
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::streams::{Live, Runner, Until};
+    use arrow::array::{AsArray, Float64Array, StringArray, TimestampMicrosecondArray};
+    use arrow::datatypes::Float64Type;
+    use std::path::Path;
+    use std::sync::Arc;
+    use std::sync::atomic::AtomicBool;
+
+    const STREAM: &str = r#"
+name = "clicks"
+time = "at"
+key = ["shop"]
+allowed_lateness = "2h"
+[source]
+kind = "files"
+path = "events.jsonl"
+[[column]]
+name = "at"
+type = "timestamp"
+[[column]]
+name = "shop"
+type = "string"
+[[window]]
+name = "day"
+kind = "sliding"
+size = "1d"
+[[window.aggregate]]
+name = "events"
+as = "count"
+"#;
+
+    /// One click at six, one at eight, and then one of seven o'clock that comes late.
+    fn project(folder: &Path) -> Project {
+        let put = |name: &str, text: &str| {
+            let path = folder.join(name);
+            std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+            std::fs::write(path, text).unwrap();
+        };
+        put("homeostat.toml", "[project]\nname = \"t\"\n");
+        put("streams/clicks.toml", STREAM);
+        let columns = [("when", "timestamp"), ("shop", "string"), ("sold", "int")];
+        let columns = columns.map(|(name, kind)| format!("[[column]]\nname = \"{name}\"\ntype = \"{kind}\"\n"));
+        put("contracts/orders.toml", &format!("name = \"orders\"\n{}", columns.join("")));
+        let events =
+            ["06", "08", "07"].map(|hour| format!("{{\"at\": \"2024-01-01T{hour}:00:00Z\", \"shop\": \"a\"}}\n"));
+        put("events.jsonl", &events.join(""));
+        Project::load(folder).unwrap()
+    }
+
+    fn model(project: &Project, more: &str) -> ModelSpec {
+        let text = format!(
+            "name = \"m\"\ncontract = \"orders\"\ntask = \"binary\"\ntarget = \"sold\"\ntime = \"when\"\n[data]\n\
+             file = \"x.csv\"\n[[features.windows]]\nstream = \"clicks\"\nkey = [\"shop\"]\n{more}\n"
+        );
+        toml::from_str::<ModelSpec>(&text).unwrap().with_streams(&project.streams)
+    }
+
+    fn counts(project: &Project, more: &str, until: &BTreeMap<String, u64>) -> Vec<Option<f64>> {
+        let at = |minutes: i64| "2024-01-01T00:00:00Z".parse::<Timestamp>().unwrap().0 + minutes * 60_000_000;
+        // Before anything, half past seven, eight, half past eight, the same of a shop that nobody clicked, and of none.
+        let minutes = [5 * 60, 7 * 60 + 30, 8 * 60, 8 * 60 + 30, 8 * 60 + 30, 8 * 60 + 30];
+        let shops = StringArray::from(vec![Some("a"), Some("a"), Some("a"), Some("a"), Some("b"), None]);
+        let times = TimestampMicrosecondArray::from_iter_values(minutes.map(at)).with_timezone("UTC");
+        let batch = RecordBatch::try_from_iter_with_nullable([
+            ("when", Arc::new(times) as ArrayRef, true),
+            ("shop", Arc::new(shops), true),
+        ]);
+        let batch = Windows::open(project, &model(project, more), until).unwrap().attach(&batch.unwrap()).unwrap();
+        batch.column_by_name("clicks.day_events").unwrap().as_primitive::<Float64Type>().iter().collect()
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn what_came_late_counts_from_when_it_was_known() {
+        let folder = tempfile::tempdir().unwrap();
+        let project = project(folder.path());
+        let all = BTreeMap::new();
+        let said = Windows::open(&project, &model(&project, ""), &all).err().unwrap();
+        assert!(format!("{said:#}").contains("has no history yet; run `homeostat stream run clicks"), "{said:#}");
+        let live = Arc::new(Live::new(&project.streams["clicks"]).unwrap());
+        let runtime = tokio::runtime::Handle::current();
+        let mut runner = Runner::open(&project, &live, Until::End, &runtime, &Default::default()).unwrap();
+        runner.run(&AtomicBool::new(false), &mut |_| {}).unwrap();
+
+        let some = |values: [f64; 6]| values.map(Some).to_vec();
+        // The click of seven o'clock came after that of eight: known from eight on. An event is not its own feature.
+        assert_eq!(counts(&project, "", &all), some([0.0, 1.0, 2.0, 3.0, 0.0, 0.0]));
+        assert_eq!(counts(&project, "known = \"now\"", &all), some([0.0, 2.0, 2.0, 3.0, 0.0, 0.0]));
+        assert_eq!(counts(&project, "delay = \"90m\"", &all), some([0.0, 1.0, 1.0, 2.0, 0.0, 0.0]));
+        let two = BTreeMap::from([("clicks".to_owned(), 2)]);
+        assert_eq!(counts(&project, "", &two), some([0.0, 1.0, 1.0, 2.0, 0.0, 0.0]));
+    }
+
+    #[test]
+    fn what_was_logged_comes_back_to_the_bit_and_what_was_not_stays() {
+        let folder = tempfile::tempdir().unwrap();
+        let spec = model(&project(folder.path()), "");
+        let before = Arc::new(Float64Array::from(vec![7.0, 8.0])) as ArrayRef;
+        let batch = RecordBatch::try_from_iter([("clicks.day_events", before)]).unwrap();
+        let value = 0.1 + 0.2;
+        let looked = Looked {
+            key: vec![serde_json::json!("a")],
+            events: 3,
+            watermark: None,
+            missed: None,
+            values: [("day_events".to_owned(), serde_json::json!(value))].into(),
+        };
+        let text = serde_json::to_string(&LookedUp::from([("clicks".to_owned(), looked)])).unwrap();
+        let rows = [logged(Some(&text)).unwrap(), logged(None).unwrap()];
+        let batch = attach_logged(&spec, &batch, &rows).unwrap();
+        assert_eq!(batch.column(0).as_primitive::<Float64Type>().values()[..], [value, 8.0]);
+        assert!(logged(Some("{")).unwrap_err().to_string().contains("not understood"));
     }
 }

@@ -156,6 +156,11 @@ mod tests {
         std::fs::write(folder.path().join("u.tsv"), "a\tb\n1\tx\n2\ty\n").unwrap();
         scan(folder.path(), &file, &[], &mut each).await.unwrap();
         assert_eq!(seen, 3);
+        std::fs::write(&path, "a,b\n1,x\n2\n3,y\n").unwrap();
+        let ragged = read_file(&path).unwrap_err().to_string();
+        assert!(ragged.contains("line 3"), "{ragged}");
+        std::fs::write(folder.path().join("broken.parquet"), "no parquet").unwrap();
+        assert!(read_file(&folder.path().join("broken.parquet")).unwrap_err().to_string().contains("as Parquet"));
         let unknown = DataSpec { sql: Some("q.sql".into()), ..DataSpec::default() };
         assert!(load(folder.path(), &unknown).await.unwrap_err().to_string().contains("q.sql"));
     }

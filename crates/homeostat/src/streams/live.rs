@@ -88,6 +88,7 @@ fn of(spec: &StreamSpec, engine: &Engine, head: &Head) -> Value {
     let counters = engine.counters();
     let refused =
         counters.refused_keys + counters.refused_tiles + counters.refused_events + counters.refused_duplicates;
+    let refused = refused + super::history::refused(head);
     let watermark = Some(engine.watermark()).filter(|at| *at != Timestamp::MIN);
     let partitions: Vec<Value> = engine
         .watermarks()
