@@ -34,7 +34,7 @@ pub fn run(project: &Project, file: &Path, model: Option<&str>, json: bool) -> R
         .map(|(key, value)| ((*key).to_owned(), json!(value.to_string().trim().trim_matches('"'))))
         .collect();
     output::show(json, &json!({ "model": spec.name, "file": path, "objective": shown }), || {
-        let lines: Vec<String> = keys.iter().map(|(key, value)| format!("{key} ={value}")).collect();
+        let lines: Vec<String> = keys.iter().map(|(key, value)| format!("{key} = {value}")).collect();
         format!("{}: [objective]\n{}", path.display(), lines.join("\n"))
     })?;
     Ok(true)

@@ -8,27 +8,26 @@ use super::error::{ApiError, ApiResult, stored};
 use super::jobs::Running;
 use super::ledger::Entry;
 use super::state::{App, ModelState, Routes};
+use super::steps::take_step;
 use super::watching::Watching;
 use super::worker::Profiled;
 use crate::alerts::Alert;
 use crate::clock;
 use crate::project::ClockKind;
 use crate::routing::{Deed, first, operated};
-use crate::training::{LogUse, Order};
 use anyhow::{Context, Result};
 use axum::http::StatusCode;
 use chrono_tz::Tz;
 use control::retraining::Worth;
 use control::{Jobs, MonitorSet, RowView, Trial, World};
 use serde_json::{Value, json};
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Instant;
 use storage::catalog::{Deed as AuditDeed, Job, JobState, Version};
 use vocabulary::incident::HEAL;
 use vocabulary::model::RetrainingPolicy;
-use vocabulary::plan::{PlannedStep, Step};
-use vocabulary::{Finding, FindingKind, ModelSpec, Severity, Share, Timestamp};
+use vocabulary::{Finding, FindingKind, ModelSpec, Share, Timestamp};
 
 /// Who acts in the audit log where the loop does by itself.
 pub const CONTROL: &str = "control";
@@ -273,6 +272,19 @@ impl Loop {
         })
     }
 
+    /// A step changed the routing; the version that it names has had its turn.
+    pub fn taken(&mut self, version: Option<u32>, routes: &Routes) {
+        self.tried.extend(version);
+        self.align(routes);
+    }
+
+    /// A training began at `now`.
+    pub fn learning(&mut self, running: Running, now: Timestamp) {
+        self.last_training = Some(now);
+        self.outcomes_since_training = 0;
+        self.running = Some(running);
+    }
+
     /// Rows a second, measured between calls.
     pub fn rate(&mut self, predictions: u64) -> f64 {
         let (then, before, rate) = self.rate;
@@ -480,115 +492,6 @@ async fn finish_job(app: &App, state: &ModelState) -> Option<JobState> {
     Some(ended)
 }
 
-async fn take_step(
-    app: &Arc<App>,
-    name: &str,
-    state: &ModelState,
-    step: &PlannedStep,
-    findings: &[Finding],
-    versions: &[Version],
-    now: Timestamp,
-) -> ApiResult<String> {
-    let (subject, number) = match &step.step {
-        Step::StartShadow { version }
-        | Step::StartCanary { version, .. }
-        | Step::PauseCanary { version }
-        | Step::Promote { version }
-        | Step::Discard { version } => (format!("{name}@{version}"), Some(*version)),
-        Step::RollBack { to } => (format!("{name}@{to}"), Some(*to)),
-        _ => (name.to_owned(), None),
-    };
-    let because = findings.iter().find(|finding| finding.id == step.because);
-    let detail = because.map(|finding| finding.message.clone()).unwrap_or_default();
-    match &step.step {
-        Step::Retrain => retrain(app, name, state, now).await?,
-        Step::Notify | Step::Page => tell(app, step, because),
-        Step::Shed { weight_below_milli } => app.shed(name, *weight_below_milli),
-        Step::AdmitAll => app.shed(name, 0),
-        Step::Pass => {}
-        _ => {
-            let digests: BTreeMap<u32, vocabulary::Digest> = versions.iter().map(|v| (v.number, v.digest)).collect();
-            let current = app.routes.load().routing.clone();
-            let next = control::apply(&current, name, &step.step, &digests, now).map_err(ApiError::internal)?;
-            if next.number != current.number {
-                deploy::adopt(app, next).await.map_err(|error| ApiError::internal(format!("{error:#}")))?;
-            }
-            let mut control = state.control.lock().await;
-            control.tried.extend(number);
-            control.align(&app.routes.load());
-        }
-    }
-    let mut control = state.control.lock().await;
-    match &step.step {
-        Step::Freeze => control.watching.frozen_by = Some(step.because.clone()),
-        Step::Thaw => control.watching.frozen_by = None,
-        _ => {}
-    }
-    if let Some(by) = &step.playbook {
-        control.watching.history.note(by, &step.because, now);
-    }
-    drop(control);
-    let actor = step.playbook.as_ref().map_or_else(|| CONTROL.to_owned(), |by| by.actor());
-    let (action, because) = (step.step.name().to_owned(), step.because.clone());
-    let (at, model, recorded_at) = (now, name.to_owned(), clock::wall());
-    let deed = AuditDeed { at, recorded_at, actor, action, model, subject: subject.clone(), because, detail };
-    record(app, &deed).await?;
-    Ok(format!("{} {subject}", step.step.name()))
-}
-
-/// Tells the receivers of alerts what a playbook wants them to know.
-fn tell(app: &App, step: &PlannedStep, because: Option<&Finding>) {
-    // A playbook that tells of a healing has nothing to tell of: the alerts of what healed have ended.
-    let Some(finding) = because.cloned() else { return };
-    let severity = if step.step == Step::Page { Severity::Page } else { finding.severity() };
-    let playbook = step.playbook.as_ref().map(|by| by.playbook.clone());
-    app.alerting.tell(Alert { finding, severity, playbook, ended: None });
-}
-
-async fn retrain(app: &Arc<App>, name: &str, state: &ModelState, now: Timestamp) -> ApiResult<()> {
-    let spec = &state.spec;
-    let versions = app.catalog.versions(Some(name)).await.map_err(stored)?;
-    let files_to = versions.first().and_then(|first| {
-        let order: Order = serde_json::from_value(first.lineage["order"].clone()).ok()?;
-        order.to
-    });
-    let order = Order {
-        model: name.to_owned(),
-        seed: app.project.config.control.seed,
-        threads: app.project.config.control.job_threads,
-        from: spec.retraining.window.map(|window| now - window),
-        to: Some(now),
-        log: Some(LogUse { files_to }),
-        parent: app.routes.load().live(name).map(|live| live.digest),
-        average_with: retrained(&versions).take(spec.retraining.average.saturating_sub(1) as usize).collect(),
-        ..Order::default()
-    };
-    let job = Job {
-        id: format!("train-{name}-{}", now.to_string().replace([':', '.'], "")),
-        kind: "train".into(),
-        model: name.to_owned(),
-        state: JobState::Running,
-        at: now,
-        request: serde_json::to_value(&order).map_err(ApiError::internal)?,
-        progress: None,
-        seconds: None,
-        error: None,
-        version: None,
-    };
-    app.catalog.put_job(&job).await.map_err(stored)?;
-    let mut control = state.control.lock().await;
-    control.last_training = Some(now);
-    control.outcomes_since_training = 0;
-    control.running = Some(Running::start(app, job));
-    Ok(())
-}
-
-/// Versions that a loop made, newest first.
-fn retrained(versions: &[Version]) -> impl Iterator<Item = vocabulary::Digest> {
-    let by_loop = |version: &&Version| version.lineage["order"]["log"].is_object();
-    versions.iter().rev().filter(by_loop).map(|version| version.digest)
-}
-
 /// Starts again what a server that died left running.
 pub async fn resume_jobs(app: &Arc<App>) -> Result<()> {
     for job in app.catalog.jobs().await? {
@@ -683,7 +586,7 @@ async fn audit(
     record(app, &deed).await
 }
 
-async fn record(app: &App, deed: &AuditDeed) -> ApiResult<()> {
+pub async fn record(app: &App, deed: &AuditDeed) -> ApiResult<()> {
     let entry = app.catalog.record(deed).await.map_err(stored)?;
     deploy::announce(app, &entry);
     Ok(())

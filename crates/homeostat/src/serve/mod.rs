@@ -22,6 +22,7 @@ mod rows;
 mod scoring;
 mod state;
 mod status;
+mod steps;
 mod streams;
 mod warmth;
 pub mod watching;
