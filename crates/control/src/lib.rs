@@ -5,6 +5,7 @@
 //! [`lint`] refuses what must not be → [`apply`] gives the next routing.
 
 mod apply;
+pub mod confidence;
 mod decide;
 pub mod delay;
 pub mod detector;

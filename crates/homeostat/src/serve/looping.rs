@@ -23,7 +23,7 @@ use std::sync::Arc;
 use std::time::Instant;
 use storage::catalog::{Deed as AuditDeed, Job, JobState, Version};
 use vocabulary::plan::{PlannedStep, Step};
-use vocabulary::{Finding, ModelSpec, Share, Timestamp};
+use vocabulary::{Cause, Finding, ModelSpec, Share, Timestamp};
 
 /// Points of the candidate's evidence that the page draws.
 const EVIDENCE_POINTS_MAX: usize = 400;
@@ -41,8 +41,8 @@ pub struct Loop {
     last_failure: Option<Timestamp>,
     /// Versions that had their trial, or were released by hand.
     tried: BTreeSet<u32>,
-    /// Findings that are in the catalog.
-    told: BTreeSet<String>,
+    /// Findings that are in the catalog, with the cause that they have there.
+    told: BTreeMap<String, Option<Cause>>,
     /// When which version went into shadow, as the audit log has it.
     turns: Vec<(Timestamp, u32)>,
     last_training: Option<Timestamp>,
@@ -83,7 +83,7 @@ impl Loop {
             failed_jobs: 0,
             last_failure: None,
             tried: BTreeSet::new(),
-            told: BTreeSet::new(),
+            told: BTreeMap::new(),
             turns: Vec::new(),
             last_training: None,
             outcomes_since_training: 0,
@@ -187,7 +187,8 @@ impl Loop {
             && *version == profiled.version
             && profiled.at >= monitors.since()
         {
-            let unseen: Vec<(u16, &str)> = profiled.unseen.iter().map(|(place, text)| (*place, text.as_str())).collect();
+            let unseen: Vec<(u16, &str)> =
+                profiled.unseen.iter().map(|(place, text)| (*place, text.as_str())).collect();
             monitors.observe_row(&RowView {
                 numbers: &profiled.numbers,
                 unseen: &unseen,
@@ -340,10 +341,16 @@ async fn tick_model(app: &Arc<App>, name: &str, state: &ModelState, now: Timesta
         (findings, plan)
     };
     for finding in &findings {
-        if !state.control.lock().await.told.insert(finding.id.clone()) {
+        let before = state.control.lock().await.told.insert(finding.id.clone(), finding.cause.clone());
+        if before.as_ref() == Some(&finding.cause) {
             continue;
         }
-        if app.catalog.put_finding(finding).await.map_err(stored)? && finding.kind.is_alarm() {
+        // A cause is read again while the change is young; after a restart it may be newer than the catalog's.
+        let new = before.is_none() && app.catalog.put_finding(finding).await.map_err(stored)?;
+        if !new && finding.cause.is_some() {
+            app.catalog.amend_finding(finding).await.map_err(stored)?;
+        }
+        if new && finding.kind.is_alarm() {
             audit(app, name, now, "alarm", name, &finding.id, &finding.message).await?;
         }
     }
