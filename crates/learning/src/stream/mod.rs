@@ -123,7 +123,8 @@ impl<'a> Job<'a> {
         let fitted = Pipeline::fit(spec, contract, Recipe::Linear, &sample, &rows, &target, seed)?;
         let pipeline = fitted.pipeline;
         let features = features::profile::reference(pipeline.input_columns(), &sample, &rows, spec.time.as_deref())?;
-        let reference = Reference { format: REFERENCE_FORMAT, rows: rows.len() as u64, features, loss: None, detail: None };
+        let reference =
+            Reference { format: REFERENCE_FORMAT, rows: rows.len() as u64, features, loss: None, detail: None };
         let loss_scale = if spec.task == Task::Regression { loss_scale(target) } else { 1.0 };
         let validation = pipeline.transform(&survey.validation.batch()?)?;
         let goal = Goal::of(spec);
