@@ -102,6 +102,7 @@ export interface FeatureWatch {
   tolerance: number;
   certified: boolean;
   since: Known<string>;
+  cause?: { what: string };
 }
 
 export interface LossWatch {

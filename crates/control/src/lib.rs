@@ -6,6 +6,7 @@
 //! add their steps: [`playbook::react`].
 
 mod apply;
+pub mod confidence;
 mod decide;
 pub mod delay;
 pub mod detector;

@@ -1,5 +1,6 @@
 //! All monitors of one live version, under one budget of false alarms.
 
+use crate::confidence::Confidence;
 use crate::drift::{FeatureSummary, InputMonitor, RowView};
 use crate::loss::{CalibrationMonitor, CalibrationSummary, LossMonitor, LossSummary};
 use serde::Serialize;
@@ -23,6 +24,7 @@ pub struct MonitorSet {
     /// None where the version has no reference loss.
     loss: Option<LossMonitor>,
     calibration: CalibrationMonitor,
+    confidence: Confidence,
 }
 
 /// Since when, and by how much, predictions are worse.
@@ -59,6 +61,7 @@ impl MonitorSet {
             inputs: InputMonitor::new(reference, monitors.drift_tolerance, budget * INPUTS_PART, since),
             loss: reference.loss.as_ref().map(loss),
             calibration: CalibrationMonitor::new(monitors.calibration_tolerance, budget * CALIBRATION_PART),
+            confidence: Confidence::new(spec.task, spec.objective.threshold),
         }
     }
 
@@ -91,10 +94,18 @@ impl MonitorSet {
         self.inputs.observe_row(row);
     }
 
+    /// What was answered to a row, in the order of the rows: then a finding says what a change is expected to cost.
+    pub fn observe_answer(&mut self, at: Timestamp, said: &Answer) {
+        self.confidence.observe(at, said);
+    }
+
     /// Everything that is certain at `now`.
     pub fn findings(&mut self, now: Timestamp) -> Vec<Finding> {
         self.inputs.look(now);
         let mut found = self.inputs.findings(&self.model);
+        for cause in found.iter_mut().filter_map(|finding| finding.cause.as_mut()) {
+            cause.expected_loss = cause.began.and_then(|began| self.confidence.lost(began));
+        }
         if let Some(loss) = self.loss.as_ref().map(LossMonitor::summary)
             && let (Some(at), Some(mean)) = (loss.certified, loss.mean)
         {

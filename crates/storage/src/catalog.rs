@@ -261,6 +261,16 @@ impl Catalog {
         Ok(done.rows_affected() > 0)
     }
 
+    /// Writes down what became known about a finding since it was put there: its cause, and what it says of it.
+    pub async fn amend_finding(&self, finding: &Finding) -> Result<(), StorageError> {
+        sqlx::query("UPDATE findings SET body = ? WHERE id = ?")
+            .bind(json(finding)?)
+            .bind(&finding.id)
+            .execute(&self.pool)
+            .await?;
+        Ok(())
+    }
+
     /// All findings in order of time.
     pub async fn findings(&self) -> Result<Vec<Finding>, StorageError> {
         let rows = sqlx::query("SELECT body FROM findings ORDER BY at, id").fetch_all(&self.pool).await?;
@@ -430,6 +440,28 @@ fn audit_of(row: &SqliteRow) -> Result<AuditEntry, StorageError> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[tokio::test]
+    async fn a_finding_is_put_once_and_amended_in_place() {
+        let folder = tempfile::tempdir().unwrap();
+        let catalog = Catalog::open(&folder.path().join("catalog.db")).await.unwrap();
+        let mut finding = Finding {
+            id: "m/input_drift/x/0".into(),
+            model: "m".into(),
+            kind: vocabulary::FindingKind::InputDrift,
+            subject: Some("x".into()),
+            at: Timestamp(1),
+            since: Timestamp(0),
+            message: "x: values went up".into(),
+            evidence: Default::default(),
+            cause: None,
+        };
+        assert!(catalog.put_finding(&finding).await.unwrap());
+        assert!(!catalog.put_finding(&finding).await.unwrap());
+        finding.cause = Some(vocabulary::Cause::new(vocabulary::CauseKind::NullFlood, Default::default()));
+        catalog.amend_finding(&finding).await.unwrap();
+        assert_eq!(catalog.findings().await.unwrap(), [finding]);
+    }
 
     fn version(content: &str) -> Version {
         Version {

@@ -78,7 +78,7 @@ function Input({ feature: f, scale }: { feature: FeatureWatch; scale: number }) 
         {f.name}
         {f.certified && (
           <Pill tone="alarm">
-            drifted
+            {f.cause ? f.cause.what.replaceAll("_", " ") : "drifted"}
             {f.since && <span className="wide"> since {moment(f.since)}</span>}
           </Pill>
         )}

@@ -27,7 +27,7 @@ use std::time::Instant;
 use storage::catalog::{Deed as AuditDeed, Job, JobState, Version};
 use vocabulary::incident::HEAL;
 use vocabulary::model::RetrainingPolicy;
-use vocabulary::{Finding, FindingKind, ModelSpec, Share, Timestamp};
+use vocabulary::{Cause, Finding, FindingKind, ModelSpec, Share, Timestamp};
 
 /// Who acts in the audit log where the loop does by itself.
 pub const CONTROL: &str = "control";
@@ -47,8 +47,8 @@ pub struct Loop {
     last_failure: Option<Timestamp>,
     /// Versions that had their trial, or were released by hand.
     tried: BTreeSet<u32>,
-    /// Findings that are in the catalog.
-    told: BTreeSet<String>,
+    /// Findings that are in the catalog, with the cause that they have there.
+    told: BTreeMap<String, Option<Cause>>,
     /// When which version went into shadow, as the audit log has it.
     turns: Vec<(Timestamp, u32)>,
     last_training: Option<Timestamp>,
@@ -98,7 +98,7 @@ impl Loop {
             failed_jobs: 0,
             last_failure: None,
             tried: BTreeSet::new(),
-            told: BTreeSet::new(),
+            told: BTreeMap::new(),
             turns: Vec::new(),
             last_training: None,
             outcomes_since_training: 0,
@@ -391,11 +391,17 @@ async fn tick_model(app: &Arc<App>, name: &str, state: &ModelState, now: Timesta
         (findings, plan)
     };
     for finding in &findings {
-        if !state.control.lock().await.told.insert(finding.id.clone()) {
+        let before = state.control.lock().await.told.insert(finding.id.clone(), finding.cause.clone());
+        if before.as_ref() == Some(&finding.cause) {
             continue;
         }
-        let is_new = app.catalog.put_finding(finding).await.map_err(stored)?;
-        if finding.kind.is_alarm() {
+        // A cause is read again while the change is young; after a restart it may be newer than the catalog's.
+        let is_first = before.is_none();
+        let is_new = is_first && app.catalog.put_finding(finding).await.map_err(stored)?;
+        if !is_new && finding.cause.is_some() {
+            app.catalog.amend_finding(finding).await.map_err(stored)?;
+        }
+        if is_first && finding.kind.is_alarm() {
             let (finding, severity) = (finding.clone(), finding.severity());
             if is_new {
                 audit(app, name, now, "alarm", name, &finding.id, &finding.message).await?;
