@@ -6,7 +6,7 @@ CARGO ?= cargo
 BINARY := target/release/homeostat
 DASHBOARD_SOURCES := $(shell find dashboard/src dashboard/index.html dashboard/package-lock.json dashboard/vite.config.ts dashboard/tsconfig.json -type f 2>/dev/null)
 
-.PHONY: build quickstart test services check bench bench-serving bench-learning year fmt clean python onnxruntime
+.PHONY: build quickstart test services check bench bench-serving bench-learning bench-features parity year fmt clean python onnxruntime
 
 # The whole workspace with its tests at once: cargo then compiles each outside crate once, for everything.
 build: dashboard/dist/assets onnxruntime
@@ -56,6 +56,15 @@ bench-serving: build
 bench-learning: build
 	@sh benches/learning/setup.sh
 	@benches/learning/.venv/bin/python benches/learning/run.py $(ARGS)
+
+# Pipeline, validation, windows and joins beside their peers, which come through pip; half an hour.
+bench-features: build
+	@sh benches/features/setup.sh
+	@benches/features/.venv/bin/python benches/features/run.py $(ARGS)
+
+# The release gate of the pipeline: 10 million odd rows as a batch and one by one; no bit may differ.
+parity: build
+	@sh benches/features/parity.sh $(ARGS)
 
 # The whole year of flights against what it promises; 5 to 10 minutes, twice that with ARGS=--twice.
 year: build

@@ -52,6 +52,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
             take(&mut engine);
         }
     }
+    engine.end(partition);
     take(&mut engine);
     let (seconds, cpu_seconds) = (wall.elapsed().as_secs_f64(), cpu_seconds() - cpu);
     println!(
