@@ -25,7 +25,7 @@ pub fn load(root: &Path, models: &BTreeMap<String, ModelSpec>) -> Result<Vec<Pla
         if !problems.is_empty() {
             bail!("{}: {}", path.display(), problems.join("; "));
         }
-        for name in playbook.when.models.iter().filter(|name| !models.contains_key(*name)) {
+        if let Some(name) = playbook.when.models.iter().find(|name| !models.contains_key(*name)) {
             let hint = suggest::hint(name, models.keys().map(String::as_str));
             bail!("{}: when.models names \"{name}\", and there is no such model{hint}", path.display());
         }

@@ -54,13 +54,15 @@ fn draw(random: &mut Random, rate: f64) -> f64 {
     f64::from(u8::from(random.chance(rate)))
 }
 
+/// From the reference's losses.
+type Make = fn(&[f64]) -> Detector;
+
 fn main() -> ExitCode {
     let Ok(worlds) = std::env::args().nth(1).map_or(Ok(200), |text| text.parse::<u64>()) else {
         eprintln!("usage: error_rate [WORLDS], a whole number");
         return ExitCode::from(2);
     };
-    let detectors: [(&str, fn(&[f64]) -> Detector); 3] =
-        [("ours", ours), ("ADWIN", adwin), ("Page-Hinkley", page_hinkley)];
+    let detectors: [(&str, Make); 3] = [("ours", ours), ("ADWIN", adwin), ("Page-Hinkley", page_hinkley)];
     let mut missed = false;
     println!("| .10 to | detector | median delay, rows | missed | false alarms in {NULL} rows | before the change |");
     println!("|---|---|---|---|---|---|");

@@ -21,7 +21,7 @@ use chrono_tz::Tz;
 use control::retraining::Worth;
 use control::{Jobs, MonitorSet, RowView, Trial, World};
 use serde_json::{Value, json};
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Instant;
 use storage::catalog::{Deed as AuditDeed, Job, JobState, Version};
