@@ -261,6 +261,7 @@ fn what_cannot_be_quantized_is_named_with_its_reason() {
     );
     check(&|graph| graph.input.push(value("w1", ElementType::Float, 96)), "not constant");
     check(&|graph| graph.node[2].op_type = "Conv".to_owned(), "only MatMul");
+    check(&|graph| graph.node[0].output.clear(), "number of outputs");
     check(&|graph| graph.initializer[0].dims = vec![64, 96, 1], "no matrix");
     check(&|graph| graph.initializer[0].raw_data[2..4].copy_from_slice(&[0xc0, 0x7f]), "not finite");
     let words = quantize_dynamic(&words(50, 16, 1), WeightRange::Reduced).unwrap().report;

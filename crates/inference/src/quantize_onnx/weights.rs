@@ -55,6 +55,8 @@ pub(super) fn candidates(opened: &Opened, range: WeightRange) -> (Vec<Candidate<
         };
         let kind = if opened.has_strange_fields(place) {
             Err("it has fields that are not read here".to_owned())
+        } else if !matches!(node.output.as_slice(), [output] if !output.is_empty()) {
+            Err("it has another number of outputs than expected".to_owned())
         } else {
             kind
         };
