@@ -22,16 +22,29 @@ pub struct Question<'a> {
     pub reference: Option<f64>,
     /// Since the last training.
     pub age: Span,
-    /// Earlier retrainings: the age in days of what they replaced, and the wrong answers a row that they saved.
-    pub past: &'a [(f64, f64)],
+    /// Earlier retrainings, whether they were released or not.
+    pub past: &'a [Past],
     pub horizon: Span,
     pub error_price: f64,
     /// What a training costs: CPU time of earlier ones, times its price.
     pub training_price: f64,
 }
 
+/// What an earlier retraining was worth.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Past {
+    /// Age of what it was to replace, in days.
+    pub days: f64,
+    /// Wrong answers a row that it saves, on the same rows.
+    pub gain: f64,
+    /// How much more often than measured before its release what it was to replace was wrong then; 0 where not known.
+    pub excess: f64,
+}
+
 #[derive(Clone, Copy, Debug, PartialEq, Serialize)]
 pub struct Worth {
+    /// How much more often answers are wrong than was measured before release, with caution; 0 where not known.
+    pub excess: f64,
     /// Wrong answers a row that a retraining is expected to save.
     pub gain_per_row: f64,
     /// What they cost over the horizon.
@@ -47,27 +60,37 @@ impl Worth {
 
 /// The expected gain and the cost of a retraining now; none while nothing is known that could tell.
 ///
-/// The gain a row is the larger of two estimates: how much more often answers are wrong than was measured before release,
-/// and how much earlier retrainings gained for each day of age (least squares through the origin, shrunk towards none).
+/// The gain a row is the larger of two estimates: of how much more often answers are wrong than was measured before release,
+/// the share that earlier retrainings took back; and what earlier retrainings gained for each day of age. Both are least
+/// squares through the origin: the first with an imagined retraining from the same excess that took all of it back, the
+/// second with one that gained nothing.
 pub fn worth(question: &Question) -> Option<Worth> {
     let excess = question.reference.filter(|_| question.outcomes.all > 0).map(|reference| {
         let (low, _) = question.outcomes.bounds(CAUTION);
         (low - reference).max(0.0)
     });
-    let learned = (!question.past.is_empty()).then(|| {
-        let (mut products, mut squares) = (0.0, PRIOR_DAYS * PRIOR_DAYS);
-        for (days, gain) in question.past {
-            products += days * gain;
-            squares += days * days;
-        }
-        (products / squares * question.age.as_days()).max(0.0)
+    let recovered = excess.map(|excess| {
+        let own = (excess * excess).max(f64::MIN_POSITIVE);
+        let slope = slope(question.past.iter().map(|past| (past.excess, past.gain)), (own, own));
+        slope.clamp(0.0, 1.0) * excess
     });
-    let gain_per_row = match (excess, learned) {
-        (Some(excess), Some(learned)) => excess.max(learned),
+    let learned = (!question.past.is_empty()).then(|| {
+        let slope = slope(question.past.iter().map(|past| (past.days, past.gain)), (0.0, PRIOR_DAYS * PRIOR_DAYS));
+        (slope * question.age.as_days()).max(0.0)
+    });
+    let gain_per_row = match (recovered, learned) {
+        (Some(recovered), Some(learned)) => recovered.max(learned),
         (one, other) => one.or(other)?,
     };
     let gain = gain_per_row * question.rows_per_day * question.horizon.as_days() * question.error_price;
-    Some(Worth { gain_per_row, gain, cost: question.training_price })
+    Some(Worth { excess: excess.unwrap_or_default(), gain_per_row, gain, cost: question.training_price })
+}
+
+/// Least squares through the origin, with imagined sums of products and of squares.
+fn slope(pairs: impl Iterator<Item = (f64, f64)>, imagined: (f64, f64)) -> f64 {
+    let add = |(products, squares): (f64, f64), (x, y): (f64, f64)| (products + x * y, squares + x * x);
+    let (products, squares) = pairs.fold(imagined, add);
+    products / squares
 }
 
 #[cfg(test)]
@@ -99,12 +122,25 @@ mod tests {
 
     #[test]
     fn what_earlier_retrainings_gained_is_expected_again() {
-        let past = [(14.0, 0.02), (14.0, 0.01), (28.0, 0.03)];
-        let found = worth(&Question { past: &past, ..question() }).unwrap();
+        let past = |days, gain| Past { days, gain, excess: 0.0 };
+        let saved = [past(14.0, 0.02), past(14.0, 0.01), past(28.0, 0.03)];
+        let found = worth(&Question { past: &saved, ..question() }).unwrap();
         assert!(found.is_worth() && (0.008..0.02).contains(&found.gain_per_row), "{found:?}");
         let none = Question { reference: None, ..question() };
         assert_eq!(worth(&none), None);
-        let useless = [(14.0, -0.01), (14.0, 0.0)];
+        let useless = [past(14.0, -0.01), past(14.0, 0.0)];
         assert!(!worth(&Question { past: &useless, ..none }).unwrap().is_worth());
+    }
+
+    #[test]
+    fn an_excess_that_retraining_never_took_back_buys_nothing_more() {
+        let worse = Question { outcomes: Count { all: 10_000, bad: 1300 }, ..question() };
+        let first = worth(&worse).unwrap();
+        let vain = [Past { days: 0.0, gain: 0.0, excess: 0.03 }; 3];
+        let later = worth(&Question { past: &vain, ..worse.clone() }).unwrap();
+        assert!(later.gain_per_row < 0.3 * first.gain_per_row, "{later:?} after {first:?}");
+        let repaid = [Past { days: 0.0, gain: 0.03, excess: 0.03 }; 3];
+        let trusted = worth(&Question { past: &repaid, ..worse }).unwrap();
+        assert!((trusted.gain_per_row - first.gain_per_row).abs() < 1e-12);
     }
 }

@@ -4,8 +4,9 @@
 //!
 //! Prints a table for each set of data. Ends with 1 where the policy by worth costs more than the best of the others.
 
+use control::judge;
 use control::measures::{Adwin, PageHinkley};
-use control::retraining::{Question, worth};
+use control::retraining::{Past, Question, worth};
 use control::share::Count;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -22,6 +23,11 @@ const REFERENCE: Span = Span::days(7);
 const SHARES: [f64; 3] = [0.03, 0.1, 0.3];
 /// The one that is judged by.
 const JUDGED: f64 = 0.1;
+/// The gate of the policy by worth: days of paired losses, what is tolerated, and what is to be gained at least.
+const GATE: (f64, f64, f64, usize) = (0.05, 0.004, 0.002, 7);
+const GATE_HORIZON: Span = Span::days(45);
+/// The newest of a line has so long in shadow before it answers.
+const MIN_SHADOW: Span = Span::days(3);
 /// What the packages suggest.
 const ADWIN_DELTA: f64 = 0.002;
 const ADWIN_CLOCK: u64 = 32;
@@ -68,8 +74,21 @@ struct Player<'a> {
     adwin: Adwin,
     page_hinkley: PageHinkley,
     alarm: bool,
-    /// Old model, new model, when.
-    switches: Vec<(usize, usize, i64)>,
+    /// Every training, whether it was released or not.
+    trainings: Vec<Training>,
+    /// The first training of the line that waits in shadow; the newest of it is the candidate.
+    line: Option<usize>,
+    /// What the live model replaced, and since when.
+    fallback: Option<(usize, i64)>,
+}
+
+struct Training {
+    replaces: usize,
+    model: usize,
+    /// What was wrong more often than expected when it was asked for.
+    excess: f64,
+    /// The row at which another took its place, or it was given up.
+    until: Option<usize>,
 }
 
 impl Run {
@@ -106,42 +125,106 @@ impl Run {
     }
 
     fn play(&self, policy: Policy, training_price: f64) -> Played {
+        let first = self.row(self.trained[0]);
         let mut player = Player {
             run: self,
             policy,
             training_price,
             live: 0,
-            told: self.row(self.trained[0]),
+            told: first,
             adwin: Adwin::new(ADWIN_DELTA, ADWIN_CLOCK),
             page_hinkley: PageHinkley::new(PAGE_HINKLEY),
             alarm: false,
-            switches: Vec::new(),
+            trainings: Vec::new(),
+            line: None,
+            fallback: None,
         };
-        let mut errors = 0.0;
-        for step in 1..=self.trained.len() {
-            let from = self.row(self.trained[step - 1]);
-            let to = self.trained.get(step).map_or(self.times.len(), |at| self.row(*at));
-            errors += self.sum(player.live, from, to);
-            if step < self.trained.len() && player.wants(step) {
-                player.switches.push((player.live, step, self.trained[step]));
-                player.live = step;
-                player.alarm = false;
+        let (mut errors, mut step, mut day) = (0.0, 1, self.trained[0]);
+        for row in first..self.times.len() {
+            while self.times[row] >= day + Span::days(1).0 {
+                day += Span::days(1).0;
+                player.judge(day);
             }
+            if self.trained.get(step).is_some_and(|at| self.times[row] >= *at) {
+                player.step(step);
+                step += 1;
+            }
+            errors += f64::from(self.losses[player.live][row]);
         }
-        Played { errors, trainings: player.switches.len() }
+        Played { errors, trainings: player.trainings.len() }
     }
 }
 
 impl Player<'_> {
-    fn wants(&mut self, step: usize) -> bool {
+    fn step(&mut self, step: usize) {
         let now = self.run.trained[step];
         self.listen(now);
-        match self.policy {
-            Policy::Never => false,
-            Policy::Always => true,
-            Policy::Monthly => now - self.run.trained[self.live] >= Span::days(30).0,
-            Policy::PageHinkley | Policy::Adwin => self.alarm,
+        let (wants, excess) = match self.policy {
+            Policy::Never => (false, 0.0),
+            Policy::Always => (true, 0.0),
+            Policy::Monthly => (now - self.run.trained[self.live] >= Span::days(30).0, 0.0),
+            Policy::PageHinkley | Policy::Adwin => (self.alarm, 0.0),
             Policy::Worth => self.is_worth(now),
+        };
+        if !wants {
+            return;
+        }
+        let row = self.run.row(now);
+        if let Some(last) = self.trainings.last_mut() {
+            last.until.get_or_insert(row);
+        }
+        self.trainings.push(Training { replaces: self.live, model: step, excess, until: None });
+        self.alarm = false;
+        match self.policy {
+            Policy::Worth => self.line = self.line.or(Some(self.trainings.len() - 1)),
+            _ => self.live = step,
+        }
+    }
+
+    /// At the end of a day: does what waits in shadow lose less than the live model, or does what the live one replaced?
+    fn judge(&mut self, now: i64) {
+        if self.policy != Policy::Worth {
+            return;
+        }
+        if let Some((fallback, since)) = self.fallback
+            && let Some(true) = self.verdict(since, now, |_| fallback)
+        {
+            (self.live, self.fallback, self.line) = (fallback, None, None);
+            return;
+        }
+        let Some(line) = self.line else { return };
+        let models: Vec<usize> = self.trainings[line..].iter().map(|training| training.model).collect();
+        let (Some(first), Some(newest)) = (models.first(), models.last().copied()) else { return };
+        let (run, since) = (self.run, self.run.trained[*first]);
+        // Evidence belongs to the line: each day to what was its newest member then.
+        let of_day = |at: i64| models.iter().copied().rfind(|model| run.trained[*model] <= at).unwrap_or(*first);
+        let verdict = self.verdict(since, now, of_day);
+        if verdict == Some(true) && now - run.trained[newest] >= MIN_SHADOW.0 {
+            (self.fallback, self.live, self.line) = (Some((self.live, now)), newest, None);
+        } else if verdict == Some(false) || now - since >= GATE_HORIZON.0 {
+            self.line = None;
+            if let Some(last) = self.trainings.last_mut() {
+                last.until = Some(run.row(now - DELAY.0));
+            }
+        }
+    }
+
+    /// Whether another model (it may change with the day) is better than the live one on the days since; none without
+    /// evidence either way.
+    fn verdict(&self, since: i64, now: i64, other: impl Fn(i64) -> usize) -> Option<bool> {
+        let (alpha, tolerance, min_gain, blocks_min) = GATE;
+        let days = (now - DELAY.0 - since).div_euclid(Span::days(1).0).max(0);
+        let block = |day: i64| {
+            let at = since + day * Span::days(1).0;
+            let (from, to) = (self.run.row(at), self.run.row(at + Span::days(1).0));
+            ((to - from) as f64, self.run.sum(self.live, from, to) - self.run.sum(other(at), from, to))
+        };
+        let blocks: Vec<(f64, f64)> = (0..days).map(block).filter(|(rows, _)| *rows > 0.0).collect();
+        let (mean, radius) = judge(&blocks, alpha).filter(|_| blocks.len() >= blocks_min)?;
+        match () {
+            () if mean - radius > -tolerance && mean > min_gain => Some(true),
+            () if mean + radius < tolerance => Some(false),
+            () => None,
         }
     }
 
@@ -163,25 +246,25 @@ impl Player<'_> {
         self.told = self.told.max(known);
     }
 
-    fn is_worth(&self, now: i64) -> bool {
+    /// Whether a training is worth its price now, and the excess of errors that speaks for it.
+    fn is_worth(&self, now: i64) -> (bool, f64) {
         let (run, known) = (self.run, self.run.row(now - DELAY.0));
-        let since = run.trained[self.live];
+        // What another training is to improve on: the candidate, where one waits.
+        let base = self.line.and(self.trainings.last()).map_or(self.live, |training| training.model);
+        let since = run.trained[base];
         let (from, settled) = (run.row(since), run.row(since + REFERENCE.0).min(known));
-        let reference = run.count(self.live, from, settled);
-        let past: Vec<(f64, f64)> = self
-            .switches
-            .iter()
-            .enumerate()
-            .filter_map(|(i, (old, new, at))| {
-                let until = self.switches.get(i + 1).map_or(known, |(_, _, next)| run.row(*next).min(known));
-                let (from, age) = (run.row(*at), Span(*at - run.trained[*old]));
-                let rows = until.checked_sub(from).filter(|rows| *rows > 0)? as f64;
-                Some((age.as_days(), (run.sum(*old, from, until) - run.sum(*new, from, until)) / rows))
-            })
-            .collect();
+        let reference = run.count(base, from, settled);
+        let past = |training: &Training| {
+            let (from, until) = (run.row(run.trained[training.model]), training.until.unwrap_or(known).min(known));
+            let rows = until.checked_sub(from).filter(|rows| *rows > 0)? as f64;
+            let gain = run.sum(training.replaces, from, until) - run.sum(training.model, from, until);
+            let age = Span(run.trained[training.model] - run.trained[training.replaces]);
+            Some(Past { days: age.as_days(), gain: gain / rows, excess: training.excess })
+        };
+        let past: Vec<Past> = self.trainings.iter().filter_map(past).collect();
         let question = Question {
             rows_per_day: (known - run.row(now - HORIZON.0).min(known)) as f64 / HORIZON.as_days(),
-            outcomes: run.count(self.live, settled, known),
+            outcomes: run.count(base, settled, known),
             reference: (reference.all > 0).then(|| reference.share()),
             age: Span(now - since),
             past: &past,
@@ -189,7 +272,7 @@ impl Player<'_> {
             error_price: 1.0,
             training_price: self.training_price,
         };
-        worth(&question).is_some_and(|worth| worth.is_worth())
+        worth(&question).map_or((false, 0.0), |worth| (worth.is_worth(), worth.excess))
     }
 }
 
