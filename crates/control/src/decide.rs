@@ -459,7 +459,7 @@ mod tests {
         let (mut world, mut spec) = (world(), spec());
         spec.retraining.policy = RetrainingPolicy::Value;
         world.outcomes_since_training = 5000;
-        let worth = |gain| Some(Worth { gain_per_row: 0.01, gain, cost: 2.0 });
+        let worth = |gain| Some(Worth { excess: 0.0, gain_per_row: 0.01, gain, cost: 2.0 });
         world.worth = worth(1.0);
         assert!(planned(&world, &spec, day(40)).is_empty());
         world.worth = worth(3.0);

@@ -190,7 +190,9 @@ fn begins(playbook: &Playbook, world: &World, findings: &[Finding], history: &Hi
 fn starts(when: &When, finding: &Finding, world: &World, history: &History, now: Timestamp) -> bool {
     let Some(since) = history.since(&finding.id) else { return false };
     let kind = when.findings.contains(&finding.kind) || when.findings.is_empty() && finding.kind.is_alarm();
-    let text = || format!("{} {}", finding.subject.as_deref().unwrap_or_default(), finding.message).to_lowercase();
+    let kind_of_cause = finding.cause.as_ref().map_or("", |cause| cause.kind.name());
+    let subject = finding.subject.as_deref().unwrap_or_default();
+    let text = || format!("{kind_of_cause} {subject} {}", finding.message).to_lowercase();
     let cause = when.causes.is_empty() || when.causes.iter().any(|cause| text().contains(&cause.to_lowercase()));
     let model = when.models.is_empty() || when.models.contains(&finding.model);
     let fresh = when.released_within.is_none_or(|most| since - world.route.live.since <= most);
@@ -282,6 +284,7 @@ mod tests {
     use crate::finding::finding;
     use crate::lint;
     use crate::testing::{candidate, deployed, spec, world};
+    use vocabulary::cause::{Cause, CauseKind, Place};
     use vocabulary::playbook::Limits;
 
     fn at(minutes: i64) -> Timestamp {
@@ -356,13 +359,16 @@ mod tests {
     fn when_says_what_starts_it() {
         let (world, mut history) = (world(), History::default());
         let mut one = playbook(FindingKind::LossHigh, &[(Action::Notify, 0)], &[]);
-        let findings = [found(FindingKind::LossHigh, at(0))];
+        let mut findings = [found(FindingKind::LossHigh, at(0))];
+        findings[0].cause = Some(Cause::new(CauseKind::NullFlood, Place::default()));
         history.see(&findings, at(0));
         let starts = |when: &When, now| starts(when, &findings[0], &world, &history, now);
         assert!(starts(&one.when, at(0)));
         one.when.lasting = Span::hours(1);
         assert!(!starts(&one.when, at(59)) && starts(&one.when, at(60)));
         one.when.causes = vec!["BROKE off".into()];
+        assert!(starts(&one.when, at(60)));
+        one.when.causes = vec!["null_flood".into()];
         assert!(starts(&one.when, at(60)));
         one.when.causes = vec!["unit".into()];
         assert!(!starts(&one.when, at(60)));

@@ -28,7 +28,8 @@ pub struct Cause {
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub examples: Vec<String>,
     /// Name of the playbook that fits.
-    pub playbook: String,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub playbook: Option<String>,
 }
 
 /// What changed.
@@ -81,25 +82,24 @@ impl CauseKind {
         }
     }
 
-    /// The playbook that fits: what is broken at the source is to be mended there before anything is learned from it;
-    /// what the world does is to be learned.
-    pub fn playbook(&self) -> &'static str {
+    /// Which of the playbooks that `init` writes fits: what is broken at the source is to be mended there before anything is
+    /// learned from it. None where the world is different: that is for the loop to learn.
+    pub fn playbook(&self) -> Option<&'static str> {
         match self {
             CauseKind::Schema
             | CauseKind::UnitChange { .. }
             | CauseKind::NullFlood
             | CauseKind::Swapped { .. }
             | CauseKind::Frozen { .. }
-            | CauseKind::TimeZone { .. } => "repair-source",
-            CauseKind::UnseenValues { .. } | CauseKind::Shifted | CauseKind::Reshaped => "retrain",
-            CauseKind::ErrorRate => "fall-back-and-retrain",
-            CauseKind::Calibration => "recalibrate",
+            | CauseKind::TimeZone { .. } => Some("source_interruption"),
+            CauseKind::ErrorRate => Some("bad_release"),
+            CauseKind::UnseenValues { .. } | CauseKind::Shifted | CauseKind::Reshaped | CauseKind::Calibration => None,
         }
     }
 
     /// Whether the data is broken, rather than the world different.
     pub fn is_broken_data(&self) -> bool {
-        self.playbook() == "repair-source"
+        self.playbook() == Some("source_interruption")
     }
 }
 
@@ -129,7 +129,7 @@ pub struct Size {
 
 impl Cause {
     pub fn new(kind: CauseKind, place: Place) -> Self {
-        let playbook = kind.playbook().to_owned();
+        let playbook = kind.playbook().map(str::to_owned);
         Cause { kind, place, began: None, size: None, expected_loss: None, examples: Vec::new(), playbook }
     }
 }

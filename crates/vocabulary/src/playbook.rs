@@ -29,7 +29,7 @@ pub struct Playbook {
 pub struct When {
     /// Kinds of findings; any alarm when empty.
     pub findings: Vec<FindingKind>,
-    /// Causes that the finding's message or subject names; any when empty.
+    /// Kinds of causes such as `unit_change`, or words of the finding's message or subject; any when empty.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub causes: Vec<String>,
     /// At least this severe.

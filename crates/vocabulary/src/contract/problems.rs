@@ -35,11 +35,8 @@ impl Contract {
                 found.extend(self.instant_problem(&format!("{role} of column \"{}\"", column.name), name));
             }
         }
-        for (role, name) in [("time", &self.time), ("key", &self.key)] {
-            if let Some(name) = name {
-                found.extend(self.unknown(role, name));
-            }
-        }
+        found.extend(self.instant_problem("time", self.time.as_ref()));
+        found.extend(self.key.as_ref().and_then(|name| self.unknown("key", name)));
         for (i, check) in self.checks.iter().enumerate() {
             let twice = self.checks[..i].iter().any(|earlier| earlier.name == check.name);
             let what = match (twice, self.column(&check.name)) {
