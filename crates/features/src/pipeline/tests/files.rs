@@ -12,20 +12,41 @@ fn a_changed_or_newer_file_is_refused() {
     assert!(reason(text.replacen("\"scale\":1.0", "\"scale\":0.0", 1)).contains("scale"));
 }
 
-/// A pipeline of the first release, with the bits that it gave then.
+fn bits(pipeline: &Pipeline) -> Vec<u32> {
+    let inputs = pipeline.transform(&crate::testing::wide_batch()).unwrap();
+    inputs.dense.iter().map(|value| value.to_bits()).chain(inputs.slots).collect()
+}
+
+/// A pipeline of a file that was frozen when its format was new; it gives the bits that it gave then.
+fn thawed(name: &str, file: &str) -> Pipeline {
+    let frozen: serde_json::Value = serde_json::from_str(file).unwrap();
+    let pipeline: Pipeline = serde_json::from_value(frozen["pipeline"].clone()).unwrap();
+    assert_eq!(serde_json::json!(bits(&pipeline)), frozen["bits"], "{name}");
+    assert_eq!(frozen["digest"], pipeline.digest().to_string());
+    pipeline
+}
+
+/// As [`thawed`], of two files; and the same fits still give the same bytes.
+fn thaw_as_fitted_now(files: [&str; 2], now: [(&str, Pipeline); 2]) {
+    for (file, (name, now)) in files.into_iter().zip(now) {
+        assert_eq!(thawed(name, file).digest(), now.digest(), "{name}: the same fit gives the same bytes");
+    }
+}
+
+fn freeze(format: u32, pipelines: [(&str, Pipeline); 2]) {
+    for (name, pipeline) in pipelines {
+        let digest = pipeline.digest().to_string();
+        let frozen = serde_json::json!({"pipeline": pipeline, "digest": digest, "bits": bits(&pipeline)});
+        let path = format!("{}/testdata/{name}_{format}.json", env!("CARGO_MANIFEST_DIR"));
+        std::fs::write(path, serde_json::to_string_pretty(&frozen).unwrap() + "\n").unwrap();
+    }
+}
+
+/// Pipelines of the first release.
 #[test]
 fn format_1_reads_and_gives_its_bits() {
-    for (name, file) in [
-        ("trees", include_str!("../../../testdata/trees_1.json")),
-        ("linear", include_str!("../../../testdata/linear_1.json")),
-    ] {
-        let frozen: serde_json::Value = serde_json::from_str(file).unwrap();
-        let pipeline: Pipeline = serde_json::from_value(frozen["pipeline"].clone()).unwrap();
-        let inputs = pipeline.transform(&crate::testing::wide_batch()).unwrap();
-        let bits: Vec<u32> = inputs.dense.iter().map(|value| value.to_bits()).chain(inputs.slots).collect();
-        assert_eq!(serde_json::json!(bits), frozen["bits"], "{name}");
-        assert_eq!(frozen["digest"], pipeline.digest().to_string());
-    }
+    thawed("trees", include_str!("../../../testdata/trees_1.json"));
+    thawed("linear", include_str!("../../../testdata/linear_1.json"));
 }
 
 /// Pipelines with what format 2 brought.
@@ -43,30 +64,14 @@ fn format_2() -> [(&'static str, Pipeline); 2] {
 
 #[test]
 fn format_2_reads_and_gives_its_bits() {
-    for (name, file) in [
-        ("network", include_str!("../../../testdata/network_2.json")),
-        ("classes", include_str!("../../../testdata/classes_2.json")),
-    ] {
-        let frozen: serde_json::Value = serde_json::from_str(file).unwrap();
-        let pipeline: Pipeline = serde_json::from_value(frozen["pipeline"].clone()).unwrap();
-        let inputs = pipeline.transform(&crate::testing::wide_batch()).unwrap();
-        let bits: Vec<u32> = inputs.dense.iter().map(|value| value.to_bits()).chain(inputs.slots).collect();
-        assert_eq!(serde_json::json!(bits), frozen["bits"], "{name}");
-        assert_eq!(frozen["digest"], pipeline.digest().to_string());
-    }
+    thawed("network", include_str!("../../../testdata/network_2.json"));
+    thawed("classes", include_str!("../../../testdata/classes_2.json"));
 }
 
 #[test]
 #[ignore = "writes testdata/*_2.json; run once, when the format's number is raised"]
 fn freeze_format_2() {
-    for (name, pipeline) in format_2() {
-        let inputs = pipeline.transform(&crate::testing::wide_batch()).unwrap();
-        let bits: Vec<u32> = inputs.dense.iter().map(|value| value.to_bits()).chain(inputs.slots).collect();
-        let digest = pipeline.digest().to_string();
-        let frozen = serde_json::json!({"pipeline": pipeline, "digest": digest, "bits": bits});
-        let path = format!("{}/testdata/{name}_2.json", env!("CARGO_MANIFEST_DIR"));
-        std::fs::write(path, serde_json::to_string_pretty(&frozen).unwrap() + "\n").unwrap();
-    }
+    freeze(2, format_2());
 }
 
 /// Pipelines with what format 3 brought.
@@ -78,21 +83,17 @@ fn format_3() -> [(&'static str, Pipeline); 2] {
 
 #[test]
 fn format_3_reads_and_gives_its_bits() {
-    for ((name, file), (_, now)) in [
-        ("encoded_trees", include_str!("../../../testdata/encoded_trees_3.json")),
-        ("encoded_linear", include_str!("../../../testdata/encoded_linear_3.json")),
-    ]
-    .into_iter()
-    .zip(format_3())
-    {
-        let frozen: serde_json::Value = serde_json::from_str(file).unwrap();
-        let pipeline: Pipeline = serde_json::from_value(frozen["pipeline"].clone()).unwrap();
-        let inputs = pipeline.transform(&crate::testing::wide_batch()).unwrap();
-        let bits: Vec<u32> = inputs.dense.iter().map(|value| value.to_bits()).chain(inputs.slots).collect();
-        assert_eq!(serde_json::json!(bits), frozen["bits"], "{name}");
-        assert_eq!(frozen["digest"], pipeline.digest().to_string());
-        assert_eq!(pipeline.digest(), now.digest(), "{name}: the same fit gives the same bytes");
-    }
+    let files = [
+        include_str!("../../../testdata/encoded_trees_3.json"),
+        include_str!("../../../testdata/encoded_linear_3.json"),
+    ];
+    thaw_as_fitted_now(files, format_3());
+}
+
+#[test]
+#[ignore = "writes testdata/*_3.json; run once, when the format's number is raised"]
+fn freeze_format_3() {
+    freeze(3, format_3());
 }
 
 /// Pipelines with what format 4 brought.
@@ -104,34 +105,15 @@ fn format_4() -> [(&'static str, Pipeline); 2] {
 
 #[test]
 fn format_4_reads_and_gives_its_bits() {
-    for ((name, file), (_, now)) in [
-        ("recent_trees", include_str!("../../../testdata/recent_trees_4.json")),
-        ("recent_linear", include_str!("../../../testdata/recent_linear_4.json")),
-    ]
-    .into_iter()
-    .zip(format_4())
-    {
-        let frozen: serde_json::Value = serde_json::from_str(file).unwrap();
-        let pipeline: Pipeline = serde_json::from_value(frozen["pipeline"].clone()).unwrap();
-        let inputs = pipeline.transform(&crate::testing::wide_batch()).unwrap();
-        let bits: Vec<u32> = inputs.dense.iter().map(|value| value.to_bits()).chain(inputs.slots).collect();
-        assert_eq!(serde_json::json!(bits), frozen["bits"], "{name}");
-        assert_eq!(frozen["digest"], pipeline.digest().to_string());
-        assert_eq!(pipeline.digest(), now.digest(), "{name}: the same fit gives the same bytes");
-    }
+    let files =
+        [include_str!("../../../testdata/recent_trees_4.json"), include_str!("../../../testdata/recent_linear_4.json")];
+    thaw_as_fitted_now(files, format_4());
 }
 
 #[test]
 #[ignore = "writes testdata/*_4.json; run once, when the format's number is raised"]
 fn freeze_format_4() {
-    for (name, pipeline) in format_4() {
-        let inputs = pipeline.transform(&crate::testing::wide_batch()).unwrap();
-        let bits: Vec<u32> = inputs.dense.iter().map(|value| value.to_bits()).chain(inputs.slots).collect();
-        let digest = pipeline.digest().to_string();
-        let frozen = serde_json::json!({"pipeline": pipeline, "digest": digest, "bits": bits});
-        let path = format!("{}/testdata/{name}_4.json", env!("CARGO_MANIFEST_DIR"));
-        std::fs::write(path, serde_json::to_string_pretty(&frozen).unwrap() + "\n").unwrap();
-    }
+    freeze(4, format_4());
 }
 
 /// What needs nothing of format 3 keeps the bytes of before.
@@ -145,17 +127,4 @@ fn a_plain_pipeline_is_written_as_format_2() {
     // A tree that does not fit its columns is refused when it is read, not when a row comes.
     let changed = text.replacen("\"column\":0", "\"column\":40", 1);
     assert!(changed != text && Pipeline::from_json(changed.as_bytes()).is_err());
-}
-
-#[test]
-#[ignore = "writes testdata/*_3.json; run once, when the format's number is raised"]
-fn freeze_format_3() {
-    for (name, pipeline) in format_3() {
-        let inputs = pipeline.transform(&crate::testing::wide_batch()).unwrap();
-        let bits: Vec<u32> = inputs.dense.iter().map(|value| value.to_bits()).chain(inputs.slots).collect();
-        let digest = pipeline.digest().to_string();
-        let frozen = serde_json::json!({"pipeline": pipeline, "digest": digest, "bits": bits});
-        let path = format!("{}/testdata/{name}_3.json", env!("CARGO_MANIFEST_DIR"));
-        std::fs::write(path, serde_json::to_string_pretty(&frozen).unwrap() + "\n").unwrap();
-    }
 }
